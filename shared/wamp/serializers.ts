@@ -1,0 +1,85 @@
+/**
+ * WAMP messages to bytes and back: json, msgpack and cbor, for our client and our router alike.
+ *
+ * Binary values travel as they are in msgpack and cbor; JSON has none, so WAMP writes them as a
+ * string of U+0000 and base64 (WAMP Basic Profile, "Binary conversion of JSON strings").
+ * Source of the names: the WebSocket subprotocols `wamp.2.<id>`.
+ */
+import { Encoder as CborEncoder } from "cbor-x";
+import { Packr } from "msgpackr";
+import { OnionhookError } from "../errors.ts";
+
+export type SerializerId = "json" | "msgpack" | "cbor";
+
+export interface Serializer {
+  readonly id: SerializerId;
+  /** Whether its WebSocket frames are binary. */
+  readonly binary: boolean;
+  serialize(message: readonly unknown[]): Uint8Array | string;
+  /** @throws OnionhookError `ERR_WAMP_MESSAGE` when the frame does not hold a list. */
+  parse(frame: Uint8Array): unknown[];
+}
+
+const msgpack = new Packr({ useRecords: false, mapsAsObjects: true });
+// tagUint8Array would wrap bytes in a typed-array tag that Autobahn|Python does not know.
+const cbor = new CborEncoder({ useRecords: false, mapsAsObjects: true, tagUint8Array: false });
+
+/** Every serializer, the preferred one first. */
+export const serializers: readonly Serializer[] = [
+  {
+    id: "msgpack",
+    binary: true,
+    serialize: (message) => msgpack.pack(message),
+    parse: (frame) => list(() => msgpack.unpack(frame)),
+  },
+  {
+    id: "cbor",
+    binary: true,
+    serialize: (message) => cbor.encode(message),
+    parse: (frame) => list(() => cbor.decode(frame)),
+  },
+  {
+    id: "json",
+    binary: false,
+    serialize: (message) => JSON.stringify(message, bytesToText),
+    parse: (frame) => list(() => JSON.parse(decodeUtf8(frame), textToBytes)),
+  },
+];
+
+const SUBPROTOCOL = "wamp.2.";
+
+/** The WebSocket subprotocol of a serializer, e.g. `wamp.2.msgpack`. */
+export function subprotocol(serializer: Serializer): string {
+  return SUBPROTOCOL + serializer.id;
+}
+
+/** The serializer that a WebSocket subprotocol names, if it is one of ours. */
+export function serializerFor(protocol: string): Serializer | undefined {
+  return serializers.find((serializer) => subprotocol(serializer) === protocol);
+}
+
+function list(parse: () => unknown): unknown[] {
+  let message: unknown;
+  try {
+    message = parse();
+  } catch (cause) {
+    throw new OnionhookError("ERR_WAMP_MESSAGE", "a WAMP frame could not be parsed", { cause });
+  }
+  if (!Array.isArray(message)) throw new OnionhookError("ERR_WAMP_MESSAGE", "a WAMP frame did not hold a list");
+  return message;
+}
+
+function decodeUtf8(frame: Uint8Array): string {
+  return Buffer.from(frame.buffer, frame.byteOffset, frame.byteLength).toString("utf8");
+}
+
+// `this[key]` and not `value`: Buffer's own toJSON has already replaced the value by a plain object.
+function bytesToText(this: Record<string, unknown>, key: string, value: unknown): unknown {
+  const bytes = this[key];
+  if (!(bytes instanceof Uint8Array)) return value;
+  return `\0${Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64")}`;
+}
+
+function textToBytes(_key: string, value: unknown): unknown {
+  return typeof value === "string" && value.startsWith("\0") ? Buffer.from(value.slice(1), "base64") : value;
+}
