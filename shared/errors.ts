@@ -35,8 +35,11 @@ export function describeError(error: unknown): { code: string; message: string; 
   return { code: code ?? "ERR_INTERNAL", message: code ?? "an unexpected error" };
 }
 
+/** The form of a system's code (`ECONNREFUSED`, `57P01`); a library may put any text into `code`. */
+const CODE = /^[A-Z0-9_]{2,64}$/;
+
 /** The `code` of a Node.js system error (`ECONNREFUSED`, …), if the value is one. */
 export function errnoCode(error: unknown): string | undefined {
   if (!(error instanceof Error) || !("code" in error)) return undefined;
-  return typeof error.code === "string" ? error.code : undefined;
+  return typeof error.code === "string" && CODE.test(error.code) ? error.code : undefined;
 }

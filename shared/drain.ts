@@ -1,0 +1,93 @@
+/**
+ * The drain protocol, version 1: what edge and relay say to each other over one WebSocket. Written out
+ * with its order and limits in docs/protocol.md §3. Text frames hold one JSON message; the sealed bytes
+ * of an event follow its header as binary frames.
+ */
+import * as v from "valibot";
+import { concatBytes, encodeUtf8 } from "./bytes.ts";
+import { NAME } from "./delivery.ts";
+import { OnionhookError } from "./errors.ts";
+
+export const DRAIN_SUBPROTOCOL = "onionhook.drain.1";
+
+/** The largest binary frame, and the largest blob in a row of the outbox: a production row ends at 2 MB. */
+export const CHUNK_BYTES = 1024 * 1024;
+
+/** The most events that a relay may ask to have under way: their numbers must fit in a socket's attachment. */
+export const MAX_WINDOW = 500;
+
+/** Application close codes (RFC 6455 §7.4.2 leaves 4000–4999 to us). */
+export const CLOSE = {
+  /** The relay did not prove who it is. */
+  unauthorised: 4401,
+  /** A frame that the protocol does not know. */
+  protocol: 4400,
+  /** The same or another relay took over the stream. */
+  superseded: 4409,
+} as const;
+
+const seq = v.pipe(v.number(), v.safeInteger(), v.minValue(1));
+const base64 = v.pipe(v.string(), v.base64(), v.maxLength(2048));
+const name = v.pipe(v.string(), v.regex(NAME));
+
+const toRelay = v.variant("type", [
+  v.object({ type: v.literal("challenge"), stream: name, challenge: base64 }),
+  v.object({ type: v.literal("welcome") }),
+  v.object({
+    type: v.literal("event"),
+    seq,
+    topic: v.string(),
+    delivery: v.string(),
+    /** Size of the sealed bytes, which follow in frames of at most {@link CHUNK_BYTES}. */
+    bytes: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
+  }),
+  v.object({ type: v.literal("accepted"), seq }),
+  v.object({ type: v.literal("refused"), seq, code: v.string() }),
+]);
+
+const toEdge = v.variant("type", [
+  v.object({ type: v.literal("hello"), relay: name, signature: base64 }),
+  v.object({
+    type: v.literal("credit"),
+    events: v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(MAX_WINDOW)),
+  }),
+  v.object({ type: v.literal("stored"), seq }),
+  v.object({ type: v.literal("done"), seq, receipt: base64 }),
+]);
+
+export type ToRelay = v.InferOutput<typeof toRelay>;
+export type ToEdge = v.InferOutput<typeof toEdge>;
+
+/** @throws OnionhookError `ERR_DRAIN_FRAME` */
+export function parseToRelay(frame: string): ToRelay {
+  return parse(toRelay, frame);
+}
+
+/** @throws OnionhookError `ERR_DRAIN_FRAME` */
+export function parseToEdge(frame: string): ToEdge {
+  return parse(toEdge, frame);
+}
+
+function parse<Schema extends typeof toRelay | typeof toEdge>(
+  schema: Schema,
+  frame: string,
+): v.InferOutput<Schema> {
+  let message: unknown;
+  try {
+    message = JSON.parse(frame);
+  } catch (cause) {
+    throw new OnionhookError("ERR_DRAIN_FRAME", "a drain frame is not JSON", { cause });
+  }
+  const result = v.safeParse(schema, message);
+  if (!result.success)
+    throw new OnionhookError("ERR_DRAIN_FRAME", "a drain frame is not a message of the protocol");
+  return result.output;
+}
+
+/**
+ * What a relay signs with Ed25519 to open a stream: the purpose, the edge's host, the stream and the
+ * challenge, each ended by a NUL, so that a signature is good for nothing else.
+ */
+export function drainProof(host: string, stream: string, challenge: Uint8Array): Uint8Array<ArrayBuffer> {
+  return concatBytes(encodeUtf8(`${DRAIN_SUBPROTOCOL}\0${host}\0${stream}\0`), challenge);
+}

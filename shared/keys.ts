@@ -1,0 +1,67 @@
+/**
+ * Keys as text: `onionhook-<kind>-<visibility>:<base64 of 32 bytes>`.
+ *
+ * The prefix names kind and visibility, so that a secret pasted where a public key belongs, or a
+ * signing key where a box key belongs, is refused by name instead of failing a delivery later.
+ */
+import nacl from "tweetnacl";
+import { decodeBase64, encodeBase64 } from "./bytes.ts";
+import { OnionhookError } from "./errors.ts";
+
+/** `box`: Curve25519, NaCl box. `sign`: Ed25519 seed or public key, for WAMP-cryptosign and the drain.
+ *  `onion-client`: x25519 of Tor's client authorisation. `onion-service`: Ed25519 seed of an onion address. */
+export type KeyKind = "box" | "sign" | "onion-client" | "onion-service";
+export type KeyVisibility = "public" | "secret";
+
+/** Every key of every kind, public or secret, has 32 bytes. */
+export const KEY_BYTES = 32;
+
+const FORMAT = /^onionhook-(box|sign|onion-client|onion-service)-(public|secret):(\S+)$/;
+
+export function formatKey(kind: KeyKind, visibility: KeyVisibility, key: Uint8Array): string {
+  if (key.length !== KEY_BYTES) throw new RangeError(`a ${kind} key has ${KEY_BYTES} bytes`);
+  return `onionhook-${kind}-${visibility}:${encodeBase64(key)}`;
+}
+
+/**
+ * Reads a key that must be of the given kind and visibility; surrounding white space is ignored.
+ * `field` names the setting or file that it came from. What was found is never repeated in an error.
+ * @throws OnionhookError `ERR_KEY`
+ */
+export function parseKey(
+  text: string,
+  kind: KeyKind,
+  visibility: KeyVisibility,
+  field: string,
+): Uint8Array<ArrayBuffer> {
+  const match = FORMAT.exec(text.trim());
+  const expected = `onionhook-${kind}-${visibility}:…`;
+  if (!match) throw keyError(field, `is no key of ours; ${expected} was expected`);
+  if (match[1] !== kind || match[2] !== visibility) {
+    throw keyError(field, `holds a ${match[2]} key of kind ${match[1]}; ${expected} was expected`);
+  }
+  let key: Uint8Array<ArrayBuffer>;
+  try {
+    key = decodeBase64(match[3] ?? "");
+  } catch {
+    throw keyError(field, "is not base64 after its prefix");
+  }
+  if (key.length !== KEY_BYTES) throw keyError(field, `has ${key.length} bytes instead of ${KEY_BYTES}`);
+  if (visibility === "public" && kind === "box" && isLowOrder(key)) {
+    throw keyError(field, "is a low-order point: anybody could open what is sealed to it");
+  }
+  return key;
+}
+
+/**
+ * Whether a Curve25519 public key leads to the all-zero shared secret. Clamped scalars are multiples
+ * of the cofactor 8, so one multiplication finds every low-order point in every encoding.
+ */
+function isLowOrder(publicKey: Uint8Array): boolean {
+  const anyScalar = new Uint8Array(KEY_BYTES).fill(1);
+  return nacl.scalarMult(anyScalar, publicKey).every((byte) => byte === 0);
+}
+
+function keyError(field: string, fault: string): OnionhookError {
+  return new OnionhookError("ERR_KEY", `${field} ${fault}`, { hint: "make keys with: onionhook keys new" });
+}
