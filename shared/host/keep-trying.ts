@@ -1,0 +1,38 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { describeError } from "../errors.ts";
+import type { Report } from "../report.ts";
+
+const FIRST_MS = 100;
+/** So that a peer that comes back is noticed within seconds. */
+const CAP_MS = 5000;
+/** What lasted this long was good: the next pause is the shortest again. */
+const SETTLED_MS = 10_000;
+
+/**
+ * Runs `attempt` again and again until the signal, however it ends, with a pause in between; what it
+ * throws is reported. Resolves after the attempt that the signal ended.
+ */
+export async function keepTrying(
+  attempt: () => Promise<void>,
+  report: Report,
+  signal: AbortSignal,
+): Promise<void> {
+  for (let tries = 0; !signal.aborted; tries += 1) {
+    const started = performance.now();
+    try {
+      await attempt();
+    } catch (error) {
+      if (!signal.aborted) report("error", describeError(error));
+    }
+    if (performance.now() - started > SETTLED_MS) tries = 0;
+    await sleep(pauseMs(tries), undefined, { signal }).catch(() => {});
+  }
+}
+
+/**
+ * The pause after try number `tries` (from 0): capped exponential with full jitter, whole milliseconds.
+ * Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+ */
+export function pauseMs(tries: number, random: () => number = Math.random): number {
+  return Math.round(random() * Math.min(CAP_MS, FIRST_MS * 2 ** Math.min(tries, 16)));
+}

@@ -1,0 +1,136 @@
+/**
+ * WebSockets through Tor, for the drain and for WAMP. Fail closed: without a SOCKS proxy only loopback
+ * and unix sockets are dialled, and only when the configuration says `"tor": "none"`.
+ */
+import { isIP } from "node:net";
+import { connect as connectTls } from "node:tls";
+import { WebSocket } from "ws";
+import { OnionhookError } from "../errors.ts";
+import { dial, type SocksProxy } from "../tor/socks.ts";
+
+export interface WebSocketTarget {
+  url: string;
+  /** Subprotocols, the preferred one first; the server must choose one. */
+  protocols: string[];
+  /** Tor's SOCKS port; `none` is the spoken choice to dial directly, on loopback only. */
+  tor: SocksProxy | "none";
+  /** Connections with the same name may share a Tor circuit; others never do. */
+  isolation: string;
+  /** Largest message taken, in bytes. */
+  maxMessageBytes: number;
+  signal: AbortSignal;
+}
+
+/** From the first byte to the upgrade's end; a new circuit to an onion service takes seconds at worst. */
+const HANDSHAKE_MS = 30_000;
+/** A silent peer is noticed after at most two of these. Pings do not wake a hibernating edge. */
+const PING_MS = 10_000;
+
+/**
+ * Resolves with an open WebSocket that is kept alive by pings and ended when they stay unanswered. It is
+ * paused, since a server may speak first: attach listeners, then `resume()`.
+ * @throws OnionhookError of shared/tor/socks.ts; `ERR_NOT_LOOPBACK`; `ERR_UPGRADE` with the HTTP status
+ * when the server answered something else than an upgrade; `ERR_UNREACHABLE`.
+ */
+export async function openWebSocket(target: WebSocketTarget): Promise<WebSocket> {
+  const { url, protocols, maxMessageBytes, signal } = target;
+  signal.throwIfAborted();
+  const options = await way(target);
+  const socket = new WebSocket(url, protocols, {
+    ...options,
+    perMessageDeflate: false,
+    maxPayload: maxMessageBytes,
+    followRedirects: false,
+  });
+  await opened(socket, signal);
+  keepAlive(socket);
+  return socket;
+}
+
+async function way({ url, tor, isolation, signal }: WebSocketTarget): Promise<WebSocket.ClientOptions> {
+  const { protocol, hostname, port } = new URL(url);
+  if (tor === "none") {
+    if (protocol !== "ws+unix:" && !isLoopback(hostname)) {
+      throw new OnionhookError("ERR_NOT_LOOPBACK", "without Tor only loopback addresses are dialled", {
+        hint: "name Tor's SOCKS port in the configuration's key tor",
+      });
+    }
+    return {};
+  }
+  const secure = protocol === "wss:";
+  const through = await dial(tor, hostname, Number(port) || (secure ? 443 : 80), { isolation, signal });
+  const socket = secure ? connectTls({ socket: through, servername: hostname }) : through;
+  return { createConnection: () => socket };
+}
+
+function isLoopback(hostname: string): boolean {
+  if (hostname === "localhost" || hostname === "[::1]") return true;
+  return isIP(hostname) === 4 && hostname.startsWith("127.");
+}
+
+function opened(socket: WebSocket, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const fail = (error: OnionhookError) => {
+      finish();
+      socket.on("error", () => {});
+      socket.terminate();
+      reject(error);
+    };
+    const onAbort = () =>
+      fail(new OnionhookError("ERR_STOPPED", "stopped while connecting", { retryable: true }));
+    const timer = setTimeout(
+      () =>
+        fail(
+          new OnionhookError("ERR_UNREACHABLE", "the server did not answer the upgrade in time", {
+            retryable: true,
+          }),
+        ),
+      HANDSHAKE_MS,
+    );
+    const finish = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", onAbort);
+      socket.removeAllListeners();
+    };
+    signal.addEventListener("abort", onAbort);
+    socket.once("open", () => {
+      finish();
+      socket.pause();
+      // Closing follows an error by itself, and `close` is what owners listen to.
+      socket.on("error", () => {});
+      resolve();
+    });
+    socket.once("unexpected-response", (_request, response) => {
+      const status = response.statusCode ?? 0;
+      fail(
+        new OnionhookError("ERR_UPGRADE", `the server answered ${status} instead of a WebSocket`, {
+          hint: "check the URL, and that nothing in between blocks WebSockets",
+          retryable: true,
+        }),
+      );
+    });
+    socket.once("error", (cause) => {
+      fail(
+        new OnionhookError("ERR_UNREACHABLE", "the WebSocket could not be opened", {
+          retryable: true,
+          cause,
+        }),
+      );
+    });
+  });
+}
+
+function keepAlive(socket: WebSocket): void {
+  let answered = true;
+  const timer = setInterval(() => {
+    if (!answered) return socket.terminate();
+    answered = false;
+    socket.ping();
+  }, PING_MS);
+  // Any frame shows that the peer lives: a pong may wait behind a large message.
+  const alive = () => {
+    answered = true;
+  };
+  socket.on("pong", alive).on("message", alive);
+  socket.once("close", () => clearInterval(timer));
+}

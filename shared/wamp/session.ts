@@ -1,0 +1,226 @@
+/**
+ * One WAMP session: autobahn-js on our own transport. autobahn-js dials by itself, without Tor, without
+ * pings, and leaves requests hanging when a connection drops; here every request ends, with an answer,
+ * an error, or `ERR_WAMP_LOST`.
+ */
+import autobahn from "autobahn";
+import nacl from "tweetnacl";
+import type { WebSocket } from "ws";
+import { encodeHex } from "../bytes.ts";
+import { OnionhookError } from "../errors.ts";
+import { openWebSocket, type WebSocketTarget } from "../host/websocket.ts";
+import { fromWire, Passthru, toWire } from "./passthru.ts";
+import { type Serializer, serializerFor, serializers, subprotocol } from "./serializers.ts";
+
+export interface WampTarget {
+  /** `ws://` or `wss://`, or `ws+unix:PATH:/`. */
+  url: string;
+  realm: string;
+  authid: string;
+  /** Ed25519 seed of WAMP-cryptosign. */
+  seed: Uint8Array;
+  tor: WebSocketTarget["tor"];
+  isolation: string;
+  signal: AbortSignal;
+  /** In order of preference; every one of ours by default. */
+  serializers?: readonly Serializer[];
+}
+
+/** An event as it came, from a topic that was subscribed to. */
+export interface WampEvent {
+  topic: string;
+  /** A payload that the router could not read, if it was one. */
+  passthru: Passthru | undefined;
+  args: unknown[];
+  kwargs: Record<string, unknown>;
+}
+
+export interface WampSession {
+  /** Resolves once the router has acknowledged. */
+  publish(topic: string, payload: Passthru | Record<string, unknown>): Promise<void>;
+  subscribe(topic: string, match: "exact" | "prefix", handler: (event: WampEvent) => void): Promise<void>;
+  call(procedure: string, ...args: unknown[]): Promise<unknown>;
+  register(
+    procedure: string,
+    handler: (args: unknown[], kwargs: Record<string, unknown>) => unknown,
+  ): Promise<void>;
+  /** Resolves when the session is over, for whatever reason: never rejects. */
+  readonly closed: Promise<void>;
+  /** Says goodbye and ends; resolves like `closed`. */
+  close(): Promise<void>;
+}
+
+/** 25 MiB sealed and in base64 are 35 MB; Crossbar.io's own cap is 64 MiB. */
+const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
+/** For HELLO to WELCOME, and for every request. Through an onion service a round trip takes under a second. */
+const ANSWER_MS = 20_000;
+/** After GOODBYE, for the router's own. */
+const GOODBYE_MS = 1000;
+
+/**
+ * Dials and joins.
+ * @throws OnionhookError those of `openWebSocket`; `ERR_WAMP_DENIED` when the router does not let us in
+ * (not retryable: a key, a realm or a role is wrong); `ERR_WAMP_LOST`; `ERR_WAMP_TIMEOUT`.
+ */
+export async function joinWamp(target: WampTarget): Promise<WampSession> {
+  const offered = target.serializers ?? serializers;
+  const socket = await openWebSocket({
+    url: target.url,
+    protocols: offered.map(subprotocol),
+    tor: target.tor,
+    isolation: target.isolation,
+    maxMessageBytes: MAX_MESSAGE_BYTES,
+    signal: target.signal,
+  });
+  const closed = new Promise<void>((resolve) => {
+    socket.once("close", () => resolve());
+  });
+  const serializer = serializerFor(socket.protocol);
+  if (!serializer) {
+    socket.terminate();
+    throw new OnionhookError("ERR_WAMP_DENIED", "the router speaks none of msgpack, cbor and json");
+  }
+  const session = openSession(socket, serializer, target.seed);
+  const request = makeRequests(closed);
+
+  try {
+    await request("join", joined(session, target));
+  } catch (error) {
+    socket.terminate();
+    throw error;
+  }
+  return {
+    async publish(topic, payload) {
+      const [args, kwargs] = payload instanceof Passthru ? [[payload], undefined] : [[], payload];
+      await request(
+        "publish",
+        guarded(() => session.publish(topic, args, kwargs, { acknowledge: true })),
+      );
+    },
+    async subscribe(topic, match, handler) {
+      const onEvent = (args: unknown[], kwargs: Record<string, unknown>, event: { topic: string }) => {
+        const [first] = args;
+        handler({
+          topic: event.topic,
+          passthru: first instanceof Passthru ? first : undefined,
+          args,
+          kwargs,
+        });
+      };
+      await request(
+        "subscribe",
+        guarded(() => session.subscribe(topic, onEvent, { match })),
+      );
+    },
+    call: (procedure, ...args) =>
+      request(
+        "call",
+        guarded(() => session.call(procedure, args)),
+      ),
+    async register(procedure, handler) {
+      await request(
+        "register",
+        guarded(() => session.register(procedure, handler)),
+      );
+    },
+    closed,
+    async close() {
+      if (session.isOpen) session.leave();
+      const timer = setTimeout(() => socket.terminate(), GOODBYE_MS);
+      await closed;
+      clearTimeout(timer);
+    },
+  };
+}
+
+function openSession(socket: WebSocket, serializer: Serializer, seed: Uint8Array): autobahn.Session {
+  const transport: autobahn.Transport = {
+    onmessage: () => {},
+    onopen: () => {},
+    onclose: () => {},
+    info: {},
+    send: (message) => socket.send(serializer.serialize(toWire(message)), { binary: serializer.binary }),
+    // autobahn-js asks for codes that RFC 6455 reserves.
+    close: () => socket.close(1000),
+  };
+  socket.on("message", (data: Buffer) => {
+    try {
+      transport.onmessage(fromWire(serializer.parse(data)));
+    } catch {
+      socket.close(1002, "malformed message");
+    }
+  });
+  socket.resume();
+  const pair = nacl.sign.keyPair.fromSeed(seed);
+  return new autobahn.Session(
+    transport,
+    autobahn.util.deferred_factory({ use_es6_promises: true }),
+    (_session, _method, extra) => autobahn.auth_cryptosign.sign_challenge(pair, extra),
+    // A handler's own error, or a router that breaks the protocol: without the connection nothing hangs.
+    () => socket.terminate(),
+    () => socket.terminate(),
+  );
+}
+
+function joined(session: autobahn.Session, { realm, authid, seed }: WampTarget): Promise<void> {
+  const pubkey = encodeHex(nacl.sign.keyPair.fromSeed(seed).publicKey);
+  return new Promise((resolve, reject) => {
+    session.onjoin = () => resolve();
+    session.onleave = (reason) => {
+      reject(
+        new OnionhookError("ERR_WAMP_DENIED", `the router ended the session: ${uriOnly(reason)}`, {
+          hint: "check realm, authid and key here against the router's configuration",
+        }),
+      );
+    };
+    session.join(realm, ["cryptosign"], authid, { pubkey, challenge: null, channel_binding: null });
+  });
+}
+
+/** autobahn-js throws strings, rejects with objects of its own, and throws when the session is over. */
+async function guarded<Answer>(send: () => Promise<Answer>): Promise<Answer> {
+  try {
+    return await send();
+  } catch (cause) {
+    const uri = typeof cause === "object" && cause !== null && "error" in cause ? cause.error : undefined;
+    if (typeof uri !== "string") throw lost();
+    throw new OnionhookError("ERR_WAMP_REFUSED", `the router refused: ${uriOnly(uri)}`, { cause });
+  }
+}
+
+function lost(): OnionhookError {
+  return new OnionhookError("ERR_WAMP_LOST", "the session ended before the answer", { retryable: true });
+}
+
+/** Ends every request that is still open when the session is over, or when its time is. */
+function makeRequests(closed: Promise<void>) {
+  const open = new Set<(error: OnionhookError) => void>();
+  let over = false;
+  void closed.then(() => {
+    over = true;
+    for (const reject of open) reject(lost());
+  });
+  return async <Answer>(what: string, answer: Promise<Answer>): Promise<Answer> => {
+    const { promise: ended, reject } = Promise.withResolvers<never>();
+    const timer = setTimeout(() => {
+      reject(
+        new OnionhookError("ERR_WAMP_TIMEOUT", `no answer to ${what} in ${ANSWER_MS / 1000} s`, {
+          retryable: true,
+        }),
+      );
+    }, ANSWER_MS);
+    open.add(reject);
+    if (over) reject(lost());
+    try {
+      return await Promise.race([answer, ended]);
+    } finally {
+      open.delete(reject);
+      clearTimeout(timer);
+    }
+  };
+}
+
+/** A router's text is not trusted with our log: URIs only. */
+function uriOnly(text: string): string {
+  return /^[\w.-]{1,100}$/.test(text) ? text : "(no error URI)";
+}
