@@ -1,0 +1,70 @@
+import { resolve } from "node:path";
+import * as v from "valibot";
+import { checkConfig } from "../shared/host/config-file.ts";
+import { readKeyFile, readSecretFile } from "../shared/host/key-file.ts";
+import { parseKey } from "../shared/keys.ts";
+import { parseSocksProxy, type SocksProxy } from "../shared/tor/socks.ts";
+import type { Rule } from "./rules.ts";
+
+const argv = v.pipe(v.array(v.string()), v.minLength(1, "a command needs at least its program's name"));
+
+const rule = v.strictObject({
+  name: v.pipe(v.string(), v.regex(/^[\w.-]{1,64}$/, "letters, digits, _ . - were expected")),
+  event: v.string(),
+  repository: v.optional(v.string()),
+  ref: v.optional(v.string()),
+  run: v.pipe(v.array(argv), v.minLength(1, "at least one command was expected")),
+  directory: v.optional(v.string(), "."),
+  timeout_seconds: v.optional(v.pipe(v.number(), v.minValue(1)), 3600),
+});
+
+const schema = v.strictObject({
+  data_dir: v.string(),
+  tor: v.string(),
+  router: v.strictObject({
+    url: v.pipe(v.string(), v.url(), v.regex(/^(wss?|ws\+unix):/, "ws://, wss:// or ws+unix: was expected")),
+    realm: v.string(),
+    authid: v.string(),
+    key_file: v.string(),
+  }),
+  box_key_file: v.string(),
+  edge_box_public: v.string(),
+  webhook_secret_file: v.optional(v.string()),
+  rules: v.array(rule),
+});
+
+export interface BuilderConfig {
+  dataDir: string;
+  tor: SocksProxy | "none";
+  /** `seed`: Ed25519, of WAMP-cryptosign. */
+  router: { url: string; realm: string; authid: string; seed: Uint8Array };
+  boxSecret: Uint8Array;
+  edgeBoxPublic: Uint8Array;
+  /** With it, GitHub's own signature is checked a second time, over the recovered body. */
+  webhookSecret: string | undefined;
+  rules: readonly Rule[];
+}
+
+/**
+ * @param folder what the paths in `json` are relative to.
+ * @throws OnionhookError `ERR_CONFIG`, `ERR_KEY_FILE`, `ERR_KEY`, `ERR_TOR_ADDRESS`
+ */
+export function parseConfig(json: unknown, folder: string): BuilderConfig {
+  const config = checkConfig("builder", schema, json);
+  const at = (path: string) => resolve(folder, path);
+  const { url, realm, authid, key_file } = config.router;
+  return {
+    dataDir: at(config.data_dir),
+    tor: config.tor === "none" ? "none" : parseSocksProxy(config.tor),
+    router: { url, realm, authid, seed: readKeyFile(at(key_file), "sign") },
+    boxSecret: readKeyFile(at(config.box_key_file), "box"),
+    edgeBoxPublic: parseKey(config.edge_box_public, "box", "public", "edge_box_public"),
+    webhookSecret:
+      config.webhook_secret_file === undefined ? undefined : readSecretFile(at(config.webhook_secret_file)),
+    rules: config.rules.map(({ timeout_seconds, directory, ...rest }) => ({
+      ...rest,
+      directory: at(directory),
+      timeoutMs: timeout_seconds * 1000,
+    })),
+  };
+}
