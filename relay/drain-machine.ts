@@ -1,0 +1,97 @@
+/**
+ * The relay's side of the drain protocol (docs/protocol.md §3) as a pure machine over frames.
+ *
+ * | phase       | frame                  | next        | outputs                         |
+ * |-------------|------------------------|-------------|---------------------------------|
+ * | `connected` | `challenge`            | `proving`   | `hello` with the proof          |
+ * | `proving`   | `welcome`              | `open`      | `credit`, opened                |
+ * | `open`      | `event`                | `receiving` |                                 |
+ * | `receiving` | binary, more to come   | `receiving` |                                 |
+ * | `receiving` | binary, the last       | `open`      | the event                       |
+ * | `open`      | `accepted`, `refused`  | `open`      | settled                         |
+ * | any         | anything else          | —           | `ERR_DRAIN_FRAME` is thrown     |
+ */
+import { concatBytes, decodeBase64 } from "../shared/bytes.ts";
+import { CHUNK_BYTES, parseToRelay, type ToEdge, type ToRelay } from "../shared/drain.ts";
+import { OnionhookError } from "../shared/errors.ts";
+import type { QueuedEvent } from "./queue.ts";
+
+type Header = Extract<ToRelay, { type: "event" }>;
+
+export type DrainState =
+  | { phase: "connected" }
+  | { phase: "proving"; stream: string }
+  | { phase: "open"; stream: string }
+  | { phase: "receiving"; stream: string; header: Header; chunks: Uint8Array[]; missing: number };
+
+export type DrainOutput =
+  | { do: "send"; message: ToEdge }
+  | { do: "opened"; stream: string }
+  | { do: "event"; event: QueuedEvent }
+  /** `code`: why the edge refused the receipt; undefined when it accepted. */
+  | { do: "settled"; stream: string; seq: number; code: string | undefined };
+
+/** What this relay is: its name at the edge, its proof, and how many events it takes at a time. */
+export interface DrainIdentity {
+  relay: string;
+  window: number;
+  /** Signs the proof for a stream and a challenge; base64. */
+  prove(stream: string, challenge: Uint8Array): string;
+}
+
+/** More than 25 MiB sealed and padded: an edge that announces more is wrong. */
+const MAX_SEALED_BYTES = 32 * 1024 * 1024;
+
+/** @throws OnionhookError `ERR_DRAIN_FRAME` */
+export function stepDrain(
+  state: DrainState,
+  frame: string | Uint8Array,
+  identity: DrainIdentity,
+): [DrainState, DrainOutput[]] {
+  if (typeof frame !== "string") return receive(state, frame);
+  const message = parseToRelay(frame);
+  if (state.phase === "connected" && message.type === "challenge") {
+    const { stream } = message;
+    const signature = identity.prove(stream, decodeBase64(message.challenge));
+    return [
+      { phase: "proving", stream },
+      [{ do: "send", message: { type: "hello", relay: identity.relay, signature } }],
+    ];
+  }
+  if (state.phase === "proving" && message.type === "welcome") {
+    const { stream } = state;
+    return [
+      { phase: "open", stream },
+      [
+        { do: "opened", stream },
+        { do: "send", message: { type: "credit", events: identity.window } },
+      ],
+    ];
+  }
+  if (state.phase === "open") {
+    const { stream } = state;
+    if (message.type === "event" && message.bytes <= MAX_SEALED_BYTES) {
+      return [{ phase: "receiving", stream, header: message, chunks: [], missing: message.bytes }, []];
+    }
+    if (message.type === "accepted" || message.type === "refused") {
+      const code = message.type === "refused" ? message.code : undefined;
+      return [state, [{ do: "settled", stream, seq: message.seq, code }]];
+    }
+  }
+  throw unexpected(`${message.type} while ${state.phase}`);
+}
+
+function receive(state: DrainState, chunk: Uint8Array): [DrainState, DrainOutput[]] {
+  if (state.phase !== "receiving") throw unexpected(`a binary frame while ${state.phase}`);
+  const missing = state.missing - chunk.length;
+  if (missing < 0 || chunk.length > CHUNK_BYTES) throw unexpected("a binary frame that is too long");
+  const chunks = [...state.chunks, chunk];
+  if (missing > 0) return [{ ...state, chunks, missing }, []];
+  const { seq, topic, delivery } = state.header;
+  const event = { stream: state.stream, seq, topic, delivery, sealed: concatBytes(...chunks) };
+  return [{ phase: "open", stream: state.stream }, [{ do: "event", event }]];
+}
+
+function unexpected(what: string): OnionhookError {
+  return new OnionhookError("ERR_DRAIN_FRAME", `the edge sent ${what}`, { retryable: true });
+}
