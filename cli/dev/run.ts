@@ -1,0 +1,413 @@
+/**
+ * One run of `onionhook dev`: docs/architecture.md, "The one-command run". The `--json` events are a
+ * contract; their names and fields stay.
+ */
+import { spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { join, relative } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import * as v from "valibot";
+import packageJson from "../../package.json" with { type: "json" };
+import { describeError, OnionhookError } from "../../shared/errors.ts";
+import { lockFolder } from "../../shared/host/folder-lock.ts";
+import { readSecretFile } from "../../shared/host/key-file.ts";
+import { makePrivateNetwork } from "../../shared/tor/private-network.ts";
+import { EXIT } from "../command.ts";
+import { examplePayload } from "../example-payload.ts";
+import { nowMs, type Output } from "../output.ts";
+import { post } from "../send.ts";
+import { watchAncestors } from "./ancestors.ts";
+import { prepareEdge } from "./edge.ts";
+import { type Journey, makeJourney } from "./journey.ts";
+import {
+  BUILDER,
+  type Layout,
+  lastRouterPort,
+  localUrl,
+  openLayout,
+  REALM,
+  RELAY,
+  writeConfigs,
+} from "./layout.ts";
+import { preferPort, takePort } from "./ports.ts";
+import { makeProcesses, type Processes } from "./processes.ts";
+import { MARK } from "./reaper.ts";
+import { findTor, thisHost } from "./tor-program.ts";
+import { makeWatch, type Watch } from "./watch.ts";
+
+export interface DevOptions {
+  /** Root of the project. */
+  root: string;
+  /** End after the first build of the sample. */
+  once: boolean;
+  sample: boolean;
+  tor: boolean;
+  dataDir: string;
+  /** As it was typed, for people. */
+  shownDataDir: string;
+  /** Of the edge; 0 for any. */
+  port: number;
+  queueUrl: string;
+  /** Path of the Crossbar config that roles and permissions are taken from. */
+  crossbar: string;
+}
+
+/** A cold start takes about 20 s on two cores; a slow machine gets several times that. */
+const READY_MS = 180_000;
+/** The sample's way takes under a second; its build may take the rule's own time limit. */
+const SAMPLE_MS = 90_000;
+const HEALTH_POLL_MS = 25;
+
+/**
+ * Runs until ctrl-c, until npm is gone, or until `once` is over; resolves with the exit code when every
+ * process has ended.
+ */
+export async function runDev(options: DevOptions, output: Output): Promise<number> {
+  const { promise: over, resolve: end, reject: fail } = Promise.withResolvers<number>();
+  const stop = () => end(EXIT.ok);
+  const onSignal = makeSignalHandler(stop);
+  process.on("SIGINT", onSignal).on("SIGTERM", onSignal).on("SIGHUP", onSignal);
+  // Whoever read our words is gone.
+  process.stdout.on("error", stop);
+  const unwatch = watchAncestors(stop);
+  const cleanups: (() => Promise<void> | void)[] = [];
+  try {
+    run(options, output, fail, cleanups).then((code) => (code === undefined ? undefined : end(code)), fail);
+    return await over;
+  } finally {
+    unwatch();
+    for (const cleanup of cleanups.toReversed()) await cleanup();
+    process.off("SIGINT", onSignal).off("SIGTERM", onSignal).off("SIGHUP", onSignal);
+  }
+}
+
+/** The first signal ends the run in order; the second ends it now, and the reaper sweeps up. */
+function makeSignalHandler(stop: () => void): () => void {
+  let signals = 0;
+  return () => {
+    signals += 1;
+    if (signals > 1) process.exit(EXIT.failed);
+    stop();
+  };
+}
+
+/** Resolves with an exit code when there is nothing more to do, or with nothing when it goes on serving. */
+async function run(
+  options: DevOptions,
+  output: Output,
+  fail: (error: Error) => void,
+  cleanups: (() => Promise<void> | void)[],
+): Promise<number | undefined> {
+  const { once, sample, shownDataDir } = options;
+  const outside = options.tor ? "nothing leaves this machine" : "without Tor, as you chose: loopback only";
+  output.say(
+    `onionhook ${packageJson.version}  node ${process.versions.node}  data ${shownDataDir}  (${outside})`,
+  );
+
+  const layout = openLayout(options.dataDir);
+  cleanups.push(lockFolder(options.dataDir, "ERR_DATA_DIR_BUSY"));
+  if (layout.reused) output.say(`  keys     reused${options.tor ? ", and with them the onion address" : ""}`);
+  const edgePort = await takePort(options.port, "--port");
+  const routerPort = await preferPort(lastRouterPort(layout));
+  const tor = options.tor ? await findTor(thisHost(output.say)) : undefined;
+
+  const stage = startStage(options, layout, output, fail);
+  cleanups.push(stage.stop);
+  const { watch, processes } = stage;
+  const network = tor === undefined ? undefined : makeNetwork(tor, layout, processes, output);
+  if (network) cleanups.push(() => network.close());
+
+  cleanups.push(() => watch.tellErrors(false));
+
+  const { paths, routerUrl, rules } = writeConfigs(layout, {
+    edgePort,
+    routerPort,
+    tor: network
+      ? { socks: `unix:${network.socks.unix}`, control: `unix:${network.serviceControl}` }
+      : "none",
+    queueUrl: options.queueUrl,
+    crossbar: options.crossbar,
+    sampleBuild: [process.execPath, join(options.root, "cli/dev/sample/build-docs.mjs")],
+  });
+  const part = (name: string, config: string) => {
+    const argv = [process.execPath, join(options.root, "cli/main.ts"), name, "--config", config, "--json"];
+    processes.start({ name, argv, restart: () => true });
+  };
+  const webhook = `http://127.0.0.1:${edgePort}/webhook/github`;
+  const clock = makeClock();
+
+  // All at once: each waits by itself for those that it needs.
+  const edgeReady = prepareEdge({
+    root: options.root,
+    folder: layout.edge,
+    port: edgePort,
+    webhookSecretFile: layout.key("webhook").file,
+    boxKeyFile: layout.key("edge-box").file,
+    recipient: { name: BUILDER, box_public: layout.key("builder-box").public["key"] ?? "" },
+    relays: { [RELAY]: layout.key("relay-drain").public["key"] ?? "" },
+  }).then((argv) => {
+    processes.start({ name: "worker", argv, restart: () => true });
+    return healthy(`http://127.0.0.1:${edgePort}/health`);
+  });
+  const torReady = network?.start();
+  part("router", paths.router);
+  part("relay", paths.relay);
+  part("builder", paths.builder);
+
+  const steps: Promise<unknown>[] = [
+    edgeReady.then(() => output.say(`  edge     ${webhook}   ready   ${clock()}`)),
+    (torReady ?? Promise.resolve()).then(
+      () => network && output.say(`  tor      private network, ${TOR_RELAYS} relays   100 %   ${clock()}`),
+    ),
+    watch
+      .until((from, { event }) => from === "router" && event === (network ? "published" : "listening"))
+      .then(() =>
+        output.say(
+          `  router   ${shortened(routerUrl)}   ready   ${clock()}${network ? "   client authorisation on" : ""}`,
+        ),
+      ),
+    Promise.all(
+      ["edge", "router"].map((to) =>
+        watch.until((from, event) => from === "relay" && event.event === "connected" && event["to"] === to),
+      ),
+    ).then(() =>
+      output.say(`  relay    drain connected, queue ${queueName(options.queueUrl)}   ready   ${clock()}`),
+    ),
+    watch
+      .until((from, { event }) => from === "builder" && event === "connected")
+      .then(() => output.say(`  builder  ${describeRules(rules)}   listening   ${clock()}`)),
+  ];
+  await inTime(Promise.all(steps), watch, layout);
+  stage.ready();
+  watch.tellErrors(true);
+  output.forward({
+    event: "ready",
+    at: nowMs(),
+    webhook,
+    secret_file: layout.key("webhook").file,
+    router: {
+      onion: network ? routerUrl : null,
+      local: localUrl(routerPort),
+      realm: REALM,
+      socks: network?.socks.tcp ?? null,
+    },
+    keys_dir: layout.keys,
+    data_dir: layout.folder,
+  });
+
+  if (sample) {
+    const exit = await sendSample(webhook, layout, stage, output);
+    if (once) return exit === 0 ? EXIT.ok : EXIT.failed;
+  }
+  sayNext(webhook, layout, output);
+  return undefined;
+}
+
+interface Stage {
+  watch: Watch;
+  processes: Processes;
+  /** The run has been up: a part that dies from now on is started again for ever. */
+  ready(): void;
+  follow(journey: Journey): void;
+  stop(): Promise<void>;
+}
+
+/** The processes of the run, what they say, and the reaper that outlives us. */
+function startStage(
+  { root }: DevOptions,
+  layout: Layout,
+  output: Output,
+  fail: (error: Error) => void,
+): Stage {
+  const mark = randomUUID();
+  const journeys: Journey[] = [];
+  let isReady = false;
+  const watch = makeWatch(output, (event) => journeys.forEach((journey) => journey.note(event)));
+  const processes = makeProcesses({ [MARK]: mark }, layout.logs, {
+    onStarted(part, pid, restarts) {
+      output.forward({ event: "started", at: nowMs(), part, pid, restarts });
+      if (restarts > 0) output.say(`  ${part.padEnd(8)} started again, pid ${pid}`);
+    },
+    onExited(part, pid, code, signal) {
+      output.forward({
+        event: "exited",
+        at: nowMs(),
+        part,
+        pid,
+        ...(signal === null ? { code } : { signal }),
+      });
+    },
+    onLine: watch.line,
+    onHopeless(part) {
+      if (isReady) return;
+      const last = watch.lastErrors().find((error) => error.part === part);
+      const log = join(layout.logs, `${part.replace(":", "-")}.log`);
+      fail(
+        new OnionhookError(
+          "ERR_PART",
+          `${part} ends again and again${last ? `: ${String(last.message)}` : ""}`,
+          {
+            hint: typeof last?.hint === "string" ? last.hint : `its last words are in ${log}`,
+          },
+        ),
+      );
+    },
+  });
+  const reaper = spawn(process.execPath, [fileURLToPath(new URL("reaper.ts", import.meta.url)), mark], {
+    cwd: root,
+    stdio: ["pipe", "ignore", "ignore"],
+    detached: true,
+  });
+  return {
+    watch,
+    processes,
+    ready: () => {
+      isReady = true;
+    },
+    follow: (journey) => void journeys.push(journey),
+    async stop() {
+      await processes.stop();
+      const gone = new Promise((resolve) => reaper.once("exit", resolve));
+      reaper.stdin.end();
+      await gone;
+    },
+  };
+}
+
+/** The private Tor network as parts of the run. */
+function makeNetwork(tor: string, layout: Layout, processes: Processes, output: Output) {
+  let isUp = false;
+  const network = makePrivateNetwork({
+    dir: layout.tor,
+    tor,
+    spawn: (name, argv) =>
+      processes.start({
+        name: `tor:${name}`,
+        argv,
+        // While it starts, the network itself decides what to do about a tor that dies.
+        restart: () => isUp,
+        onRestarted: () => {
+          network
+            .restarted(name)
+            .catch((error: unknown) =>
+              output.forward({ event: "error", at: nowMs(), ...describeError(error), part: `tor:${name}` }),
+            );
+        },
+      }),
+    report: (_event, fields) => {
+      if (typeof fields?.["reason"] === "string") output.say(`  tor      starting over: ${fields["reason"]}`);
+    },
+    clientAuth: [{ onion: layout.onion.address, secret: layout.onion.clientSecret }],
+  });
+  return {
+    ...network,
+    socks: network.socks,
+    async start() {
+      await network.start();
+      isUp = true;
+    },
+  };
+}
+
+async function sendSample(webhook: string, layout: Layout, stage: Stage, output: Output): Promise<unknown> {
+  const delivery = randomUUID();
+  const journey = makeJourney(delivery, nowMs());
+  stage.follow(journey);
+  const short = `${delivery.slice(0, 8)}…`;
+  const { watch } = stage;
+  const about = (wanted: string) =>
+    watch.until((_part, { event, ...fields }) => event === wanted && fields["delivery"] === delivery);
+
+  const sent = await post(
+    webhook,
+    readSecretFile(layout.key("webhook").file),
+    "push",
+    examplePayload("push"),
+    delivery,
+  );
+  if (sent.status !== 202) {
+    throw new OnionhookError("ERR_SAMPLE", `the edge answered ${sent.status} to the sample push`, {
+      hint: `look into ${join(layout.logs, "worker.log")}`,
+    });
+  }
+  output.say(`sent      push ${short}   202   ${sent.ms.toFixed(0)} ms`);
+
+  const late = sleep(SAMPLE_MS, undefined, { ref: false }).then(() => {
+    throw new OnionhookError("ERR_SAMPLE", `the sample push was not built in ${SAMPLE_MS / 1000} s`, {
+      hint: `is there a rule for push in ${join(layout.folder, "rules.json")}? The parts' logs are in ${layout.logs}`,
+    });
+  });
+  const opened = await Promise.race([about("opened"), late]);
+  const signature =
+    opened["signature"] === "verified" ? "signature matches GitHub's bytes" : "signature not checked";
+  output.say(
+    `received  push ${short}   opened, ${signature}, seq ${String(opened["seq"])}, ${journey.since("opened")?.toFixed(0)} ms`,
+  );
+  const built = await Promise.race([about("built"), late]);
+  output.say(
+    `built     ${String(built["rule"])}   exit ${String(built["exit"])}, ${(Number(built["ms"]) / 1000).toFixed(1)} s`,
+  );
+  await Promise.race([about("done"), late]);
+  output.say(`hops, ms  ${journey.summary()}`);
+  return built["exit"];
+}
+
+function sayNext(webhook: string, layout: Layout, output: Output): void {
+  const secret = relative(process.cwd(), layout.key("webhook").file);
+  output.say(`
+next      the webhook is ${webhook}, its secret is in ${secret}
+          npm run send -- --url ${webhook} --secret-file ${secret}
+          curl -i ${webhook}
+          npm start -- --help · docs/        ctrl-c stops everything`);
+}
+
+const refusal = v.object({ error: v.object({ message: v.string() }) });
+
+/** Waits until the edge takes requests. */
+async function healthy(url: string): Promise<void> {
+  for (;;) {
+    const response = await fetch(url).catch(() => undefined);
+    if (response?.ok) return;
+    if (response) {
+      const { error } = v.parse(refusal, await response.json());
+      throw new OnionhookError("ERR_EDGE_CONFIG", error.message);
+    }
+    await sleep(HEALTH_POLL_MS);
+  }
+}
+
+async function inTime(steps: Promise<unknown>, watch: Watch, layout: Layout): Promise<void> {
+  const timer = sleep(READY_MS, "late", { ref: false });
+  if ((await Promise.race([steps, timer])) !== "late") return;
+  const errors = watch
+    .lastErrors()
+    .map(({ part, code, message }) => `${part}: ${String(message)} (${String(code)})`);
+  throw new OnionhookError(
+    "ERR_START",
+    `the pipeline is not up after ${READY_MS / 1000} s. ${errors.join("; ")}`,
+    {
+      hint: `the parts' logs are in ${layout.logs}`,
+    },
+  );
+}
+
+const TOR_RELAYS = 5;
+
+function makeClock(): () => string {
+  const started = performance.now();
+  return () => `${((performance.now() - started) / 1000).toFixed(1)} s`;
+}
+
+/** An onion address is long, and nobody needs to read all of it. */
+function shortened(url: string): string {
+  return url.replace(/\/\/(\w{3})\w+(\w)\.onion.*$/, "//$1…$2.onion");
+}
+
+function queueName(url: string): string {
+  return url.includes(":") ? url.slice(0, url.indexOf(":")) : url;
+}
+
+function describeRules(rules: readonly { name: string; event: string }[]): string {
+  return `${rules.length} rule${rules.length === 1 ? "" : "s"}: ${rules.map(({ event, name }) => `${event} → ${name}`).join(", ")}`;
+}

@@ -1,0 +1,53 @@
+import { describeError } from "../shared/errors.ts";
+import type { Report } from "../shared/report.ts";
+
+/** Where a command's words go. With `json`, stdout holds JSON lines only and people's text goes to stderr. */
+export interface Output {
+  json: boolean;
+  /** One event: a JSON line, or a line for people. */
+  report: Report;
+  /** Passes an event on as it came from a part; `at` is the part's own. JSON only. */
+  forward(fields: Readonly<Record<string, unknown>>): void;
+  /** A line for people. */
+  say(line: string): void;
+  /** The result of a command: the object with `json`, else the lines. */
+  result(object: Readonly<Record<string, unknown>>, ...lines: string[]): void;
+  error(error: unknown): void;
+}
+
+export function makeOutput({ json }: { json: boolean }): Output {
+  const toStdout = (line: string) => void process.stdout.write(`${line}\n`);
+  const toStderr = (line: string) => void process.stderr.write(`${line}\n`);
+  const say = json ? toStderr : toStdout;
+  const forward = (fields: Readonly<Record<string, unknown>>) => {
+    if (json) toStdout(JSON.stringify(fields));
+  };
+  return {
+    json,
+    forward,
+    say,
+    report(event, fields = {}) {
+      if (json) forward({ event, at: nowMs(), ...fields });
+      else toStdout([new Date().toISOString(), event, ...Object.entries(fields).map(pair)].join(" "));
+    },
+    result(object, ...lines) {
+      if (json) toStdout(JSON.stringify(object));
+      else for (const line of lines) toStdout(line);
+    },
+    error(error) {
+      const { code, message, hint } = describeError(error);
+      if (json) toStdout(JSON.stringify({ event: "error", at: nowMs(), code, message, hint }));
+      toStderr(`onionhook: error: ${message} (${code})`);
+      if (hint !== undefined) toStderr(`onionhook: hint: ${hint}`);
+    },
+  };
+}
+
+/** Milliseconds since 1970, with fractions. */
+export function nowMs(): number {
+  return performance.timeOrigin + performance.now();
+}
+
+function pair([name, value]: [string, unknown]): string {
+  return `${name}=${typeof value === "string" ? value : JSON.stringify(value)}`;
+}
