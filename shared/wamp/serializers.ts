@@ -9,6 +9,13 @@ import { Encoder as CborEncoder } from "cbor-x";
 import { Packr } from "msgpackr";
 import { OnionhookError } from "../errors.ts";
 
+declare global {
+  interface JSON {
+    /** In V8 since 11.4, not yet in TypeScript's libraries: https://github.com/tc39/proposal-json-parse-with-source */
+    rawJSON(text: string): unknown;
+  }
+}
+
 export type SerializerId = "json" | "msgpack" | "cbor";
 
 export interface Serializer {
@@ -86,15 +93,12 @@ function valueToJson(this: Record<string, unknown>, key: string, value: unknown)
   const original = this[key];
   if (original instanceof Uint8Array) return `\0${base64(original)}`;
   // msgpack and cbor give 64-bit integers as BigInt, which JSON.stringify refuses.
-  return typeof value === "bigint" ? rawJson(String(value)) : value;
+  return typeof value === "bigint" ? JSON.rawJSON(String(value)) : value;
 }
 
 function base64(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64");
 }
-
-// In V8 since 11.4, not yet in TypeScript's libraries: https://github.com/tc39/proposal-json-parse-with-source
-const { rawJSON: rawJson } = JSON as unknown as { rawJSON(text: string): unknown };
 
 function textToBytes(_key: string, value: unknown): unknown {
   return typeof value === "string" && value.startsWith("\0") ? Buffer.from(value.slice(1), "base64") : value;

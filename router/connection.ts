@@ -1,0 +1,173 @@
+/**
+ * One WebSocket: frames in and out for the session machine, the realm that it joins, and the reasons
+ * for which it ends.
+ */
+import { randomBytes } from "node:crypto";
+import type { Socket } from "node:net";
+import type { RawData, WebSocket } from "ws";
+import { OnionhookError } from "../shared/errors.ts";
+import type { Report } from "../shared/report.ts";
+import type { Serializer } from "../shared/wamp/serializers.ts";
+import type { Clock } from "./clock.ts";
+import { CLOSE_GOING_AWAY, CLOSE_INTERNAL_ERROR, CLOSE_TOO_BIG } from "./codes.ts";
+import type { TransportConfig } from "./config.ts";
+import { CHALLENGE_BYTES } from "./cryptosign.ts";
+import { malformed, ProtocolFault } from "./faults.ts";
+import { startHeartbeat } from "./heartbeat.ts";
+import { newId } from "./ids.ts";
+import { toFrame, type Identity, type Member } from "./member.ts";
+import { parseMessage } from "./messages.ts";
+import type { Realm } from "./realm.ts";
+import { opened, step, type SessionOutput, type SessionState, type SessionWorld } from "./session.ts";
+
+/**
+ * Bytes that may wait for a slow reader. It is looked at before a frame is added, so that one session
+ * holds at most this and one frame more; two events of GitHub's 25 MiB on JSON fit.
+ */
+export const MAX_BUFFERED = 64 * 1024 * 1024;
+
+/** Bytes. Who has not joined has nothing longer to say. */
+const MAX_HANDSHAKE_FRAME = 16 * 1024;
+
+/** Why a member left, for the log; never a client's own words. */
+type Leaving = "goodbye" | "abort" | "refused" | "fault" | "slow" | "silent" | "shutdown" | "lost";
+
+export interface ConnectionParts {
+  readonly ws: WebSocket;
+  readonly socket: Socket;
+  readonly serializer: Serializer;
+  readonly transport: TransportConfig;
+  readonly realms: ReadonlyMap<string, Realm>;
+  readonly clock: Clock;
+  readonly report: Report;
+  /** Called once when the client has joined. */
+  readonly joined: () => void;
+}
+
+export class Connection {
+  readonly #parts: ConnectionParts;
+  readonly #world: SessionWorld;
+  readonly #stopHeartbeat: () => void;
+  #state: SessionState = opened;
+  #member: Member | undefined;
+
+  constructor(parts: ConnectionParts) {
+    this.#parts = parts;
+    const { ws, socket, transport, clock, realms } = parts;
+    this.#world = {
+      principals: transport.principals,
+      hasRealm: (realm) => realms.has(realm),
+      hasRole: (realm, role) => realms.get(realm)?.hasRole(role) ?? false,
+      newChallenge: () => randomBytes(CHALLENGE_BYTES),
+      newSessionId: (realm) => newId(realms.get(realm)?.members),
+    };
+    this.#stopHeartbeat = startHeartbeat({
+      clock,
+      intervalMs: transport.pingIntervalMs,
+      timeoutMs: transport.pingTimeoutMs,
+      ping: (left) => ws.ping(undefined, undefined, left),
+      bytesRead: () => socket.bytesRead,
+      dead: () => this.#drop("silent"),
+    });
+    ws.on("message", (data, isBinary) => this.#receive(data, isBinary));
+    // `ws` closes by itself after a broken frame: 1002, 1007, and 1009 for one over the size.
+    ws.on("error", () => this.#leave("fault"));
+    ws.on("close", () => this.#leave("lost"));
+  }
+
+  /**
+   * Tells the client that the router goes away. Close code 1001 and no GOODBYE, because every client
+   * dials again after the former, and Autobahn|JS gives up for good after the latter.
+   */
+  shutDown(): void {
+    this.#close(CLOSE_GOING_AWAY, "shutdown");
+  }
+
+  #receive(data: RawData, isBinary: boolean): void {
+    if (this.#state.phase === "over") return;
+    try {
+      const { serializer } = this.#parts;
+      const frame = toBytes(data);
+      if (this.#state.phase !== "joined" && frame.byteLength > MAX_HANDSHAKE_FRAME)
+        throw new ProtocolFault(CLOSE_TOO_BIG, "too long for somebody who has not joined");
+      if (isBinary !== serializer.binary) throw malformed("a frame of the wrong kind");
+      const [state, outputs] = step(this.#state, parseMessage(serializer.parse(frame)), this.#world);
+      this.#state = state;
+      for (const output of outputs) this.#perform(output);
+    } catch (error) {
+      this.#fault(error);
+    }
+  }
+
+  #perform(output: SessionOutput): void {
+    const { serializer, joined, report } = this.#parts;
+    switch (output.do) {
+      case "route":
+        if (this.#member !== undefined) this.#realm(this.#member).route(this.#member, output.message);
+        return;
+      case "send":
+        return this.#send(toFrame(serializer, output.message));
+      case "join":
+        joined();
+        return this.#join(output.identity);
+      case "refuse":
+        return report("refused", { why: output.why, ...(output.authid && { authid: output.authid }) });
+      case "close":
+        return this.#close(output.code, output.why);
+    }
+  }
+
+  #join(identity: Identity): void {
+    const { serializer, report } = this.#parts;
+    if (this.#state.phase === "over") return;
+    this.#member = { identity, serializer, send: (frame) => this.#send(frame) };
+    this.#realm(this.#member).join(this.#member);
+    report("joined", { authid: identity.authid, role: identity.role, serializer: serializer.id });
+  }
+
+  #send(frame: Uint8Array): void {
+    const { ws, serializer } = this.#parts;
+    if (ws.readyState !== ws.OPEN) return;
+    if (ws.bufferedAmount > MAX_BUFFERED) this.#drop("slow");
+    else ws.send(frame, { binary: serializer.binary });
+  }
+
+  #fault(error: unknown): void {
+    if (error instanceof ProtocolFault) this.#close(error.closeCode, "fault", error.message);
+    else if (error instanceof OnionhookError) this.#close(malformed("").closeCode, "fault", error.message);
+    else this.#close(CLOSE_INTERNAL_ERROR, "fault");
+  }
+
+  #close(code: number, why: Leaving, reason?: string): void {
+    this.#leave(why);
+    this.#parts.ws.close(code, reason);
+  }
+
+  /** For a peer that would not read a close frame either. */
+  #drop(why: Leaving): void {
+    this.#leave(why);
+    this.#parts.ws.terminate();
+  }
+
+  /** From here on the client is nobody's subscriber or callee, though its WebSocket may yet linger. */
+  #leave(why: Leaving): void {
+    this.#state = { phase: "over" };
+    this.#stopHeartbeat();
+    const member = this.#member;
+    if (member === undefined) return;
+    this.#member = undefined;
+    this.#realm(member).leave(member);
+    this.#parts.report("left", { authid: member.identity.authid, reason: why });
+  }
+
+  #realm({ identity }: Member): Realm {
+    const realm = this.#parts.realms.get(identity.realm);
+    if (realm === undefined) throw new TypeError("a member of a realm that is not there");
+    return realm;
+  }
+}
+
+function toBytes(data: RawData): Uint8Array {
+  if (Array.isArray(data)) return Buffer.concat(data);
+  return data instanceof ArrayBuffer ? new Uint8Array(data) : data;
+}

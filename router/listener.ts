@@ -1,0 +1,163 @@
+import { createServer, type IncomingMessage, type Server } from "node:http";
+import type { Socket } from "node:net";
+import { WebSocketServer, type ServerOptions } from "ws";
+import { errnoCode, OnionhookError } from "../shared/errors.ts";
+import type { Report } from "../shared/report.ts";
+import { serializerFor, type Serializer } from "../shared/wamp/serializers.ts";
+import type { Clock } from "./clock.ts";
+import type { EndpointConfig, TransportConfig } from "./config.ts";
+import { Connection } from "./connection.ts";
+import type { Realm } from "./realm.ts";
+import { clearStaleSocket, restrictSocket } from "./unix-socket.ts";
+
+/** Milliseconds from a client's connecting to its WELCOME: circuits are built by then, keys are at hand. */
+export const JOIN_DEADLINE = 10_000;
+
+/** Milliseconds for a client to answer our close frame, through a slow circuit too. */
+const CLOSE_DEADLINE = 5_000;
+
+/** Milliseconds that leaving clients get when the router itself goes away. */
+const SHUTDOWN_GRACE = 1_000;
+
+export type Endpoint = { readonly host: string; readonly port: number } | { readonly path: string };
+
+export interface ListenerParts {
+  readonly transport: TransportConfig;
+  readonly realms: ReadonlyMap<string, Realm>;
+  readonly clock: Clock;
+  readonly report: Report;
+}
+
+export interface Listener {
+  readonly endpoint: Endpoint;
+  close(): Promise<void>;
+}
+
+/**
+ * Listens on one endpoint and serves WAMP over WebSocket there, on any path.
+ *
+ * @throws OnionhookError `ERR_ROUTER_ENDPOINT` when it cannot listen there.
+ */
+export async function startListener({ transport, realms, clock, report }: ListenerParts): Promise<Listener> {
+  const server = createServer((_request, response) => {
+    response
+      .writeHead(426, { "content-type": "text/plain", upgrade: "websocket" })
+      .end("WAMP over WebSocket\n");
+  });
+  // `closeTimeout` is in ws 8.19 and later, not yet in its types.
+  const options: ServerOptions & { closeTimeout: number } = {
+    server,
+    maxPayload: transport.maxMessageBytes,
+    // Compressed next to secret, sizes tell about content; and sealed bytes do not compress.
+    perMessageDeflate: false,
+    closeTimeout: CLOSE_DEADLINE,
+    handleProtocols: (offered) => chooseSerializer([...offered], transport)?.protocol ?? false,
+    verifyClient: ({ req }, answer) => {
+      if (chooseSerializer(offeredProtocols(req), transport) === undefined) answer(false, 400);
+      else answer(true);
+    },
+  };
+  const wss = new WebSocketServer(options);
+  // It repeats the server's errors, which `listen` already answers; unheard they would end the process.
+  wss.on("error", () => {});
+  const connections = new Set<Connection>();
+  const deadlines = startJoinDeadlines(server, clock);
+  if (transport.maxConnections !== undefined) server.maxConnections = transport.maxConnections;
+
+  wss.on("connection", (ws, { socket }) => {
+    const serializer = serializerFor(ws.protocol);
+    if (serializer === undefined) return ws.terminate();
+    const connection = new Connection({
+      ws,
+      socket,
+      serializer,
+      transport,
+      realms,
+      clock,
+      report,
+      joined: () => deadlines.met(socket),
+    });
+    connections.add(connection);
+    ws.once("close", () => connections.delete(connection));
+  });
+
+  const endpoint = await listen(server, transport.endpoint);
+  return {
+    endpoint,
+    async close() {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      for (const connection of connections) connection.shutDown();
+      const cancel = clock.after(SHUTDOWN_GRACE, () => deadlines.destroyAll());
+      server.closeIdleConnections();
+      await closed;
+      cancel();
+    },
+  };
+}
+
+function chooseSerializer(
+  offered: readonly string[],
+  { serializers }: TransportConfig,
+): { protocol: string; serializer: Serializer } | undefined {
+  for (const protocol of offered) {
+    const serializer = serializerFor(protocol);
+    if (serializer !== undefined && serializers.includes(serializer.id)) return { protocol, serializer };
+  }
+  return undefined;
+}
+
+function offeredProtocols({ headers }: IncomingMessage): string[] {
+  return (headers["sec-websocket-protocol"] ?? "").split(",").map((protocol) => protocol.trim());
+}
+
+/** Ends every connection that has not joined in time, whatever it was doing. */
+function startJoinDeadlines(server: Server, clock: Clock) {
+  const sockets = new Map<Socket, () => void>();
+  server.on("connection", (socket: Socket) => {
+    sockets.set(
+      socket,
+      clock.after(JOIN_DEADLINE, () => socket.destroy()),
+    );
+    socket.once("close", () => {
+      sockets.get(socket)?.();
+      sockets.delete(socket);
+    });
+  });
+  return {
+    met: (socket: Socket) => sockets.get(socket)?.(),
+    destroyAll: () => {
+      for (const socket of sockets.keys()) socket.destroy();
+    },
+  };
+}
+
+async function listen(server: Server, endpoint: EndpointConfig): Promise<Endpoint> {
+  if (endpoint.type === "unix") await clearStaleSocket(endpoint.path);
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", (error) => reject(cannotListen(error, endpoint)));
+    server.once("listening", resolve);
+    if (endpoint.type === "unix") server.listen(endpoint.path);
+    else server.listen(endpoint.port, endpoint.host);
+  });
+  if (endpoint.type === "unix") {
+    try {
+      await restrictSocket(endpoint.path);
+    } catch (error) {
+      server.close();
+      throw error;
+    }
+    return { path: endpoint.path };
+  }
+  const address = server.address();
+  const port = typeof address === "object" && address !== null ? address.port : endpoint.port;
+  return { host: endpoint.host, port };
+}
+
+function cannotListen(error: Error, endpoint: EndpointConfig): OnionhookError {
+  const where = endpoint.type === "unix" ? endpoint.path : `${endpoint.host} port ${endpoint.port}`;
+  const code = errnoCode(error) ?? "unknown error";
+  return new OnionhookError("ERR_ROUTER_ENDPOINT", `the router cannot listen on ${where}: ${code}`, {
+    hint: "Choose another endpoint in the router's configuration, or end the process that has this one.",
+    cause: error,
+  });
+}

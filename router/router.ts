@@ -1,0 +1,53 @@
+import type { Report } from "../shared/report.ts";
+import { systemClock, type Clock } from "./clock.ts";
+import type { RouterConfig } from "./config.ts";
+import { startListener, type Endpoint, type Listener } from "./listener.ts";
+import { Realm } from "./realm.ts";
+
+export interface RouterParts {
+  readonly config: RouterConfig;
+  /**
+   * Told `joined` {authid, role, serializer}, `left` {authid, reason} and `refused` {why}; never keys,
+   * topics or anything else in a client's own words.
+   */
+  readonly report: Report;
+  readonly clock?: Clock;
+}
+
+export interface Router {
+  /** Where it listens, in the configuration's order; a port of 0 is replaced by the real one. */
+  readonly endpoints: readonly Endpoint[];
+  /** Tells all clients to come back later (1001) and stops; takes a second at most. May be called twice. */
+  close(): Promise<void>;
+}
+
+/**
+ * Starts the embedded WAMP router. It keeps nothing: subscriptions and registrations end with their
+ * sessions, and events for which nobody is there are gone.
+ *
+ * @throws OnionhookError `ERR_ROUTER_ENDPOINT` when one endpoint cannot be listened on; no other is
+ *   left open then.
+ */
+export async function startRouter({ config, report, clock = systemClock }: RouterParts): Promise<Router> {
+  const realms = new Map(
+    [...config.realms].map(([name, roles]) => [name, new Realm(name, roles, clock)] as const),
+  );
+  const listeners: Listener[] = [];
+  const closeAll = async () => {
+    await Promise.all(listeners.map((listener) => listener.close()));
+  };
+  try {
+    for (const transport of config.transports)
+      // One after the other, so that `endpoints` has the configuration's order and a failure stops the rest.
+      // oxlint-disable-next-line no-await-in-loop
+      listeners.push(await startListener({ transport, realms, clock, report }));
+  } catch (error) {
+    await closeAll();
+    throw error;
+  }
+  let closing: Promise<void> | undefined;
+  return {
+    endpoints: listeners.map(({ endpoint }) => endpoint),
+    close: () => (closing ??= closeAll()),
+  };
+}

@@ -1,0 +1,37 @@
+/**
+ * WAMP URIs and patterns, checked loosely as Crossbar.io does by default: components between dots,
+ * without whitespace and `#`. Where a component may be empty depends on the match policy.
+ */
+export type Match = "exact" | "prefix" | "wildcard";
+
+export function isMatch(value: unknown): value is Match {
+  return value === "exact" || value === "prefix" || value === "wildcard";
+}
+
+/** Whether it names one topic or procedure: no empty components. */
+export function isUri(text: string): boolean {
+  return isPattern(text, "prefix") && text !== "" && !text.endsWith(".");
+}
+
+/** Whether it may be subscribed to, or be granted, under `match`. */
+export function isPattern(text: string, match: Match): boolean {
+  // Not one regular expression: these stay linear on a URI of 60 MB.
+  if (/[\s#]/u.test(text)) return false;
+  if (match === "wildcard") return true;
+  if (text.startsWith(".") || text.includes("..")) return false;
+  return match === "prefix" || (text !== "" && !text.endsWith("."));
+}
+
+/** Whether the router keeps this URI for itself: only it may publish or register there. */
+export function isReserved(uri: string): boolean {
+  return uri.startsWith("wamp.");
+}
+
+/** Whether `uri` is one of those that the wildcard pattern, split at its dots, stands for. */
+export function matchesWildcard(patternComponents: readonly string[], uri: string): boolean {
+  const components = uri.split(".");
+  return (
+    components.length === patternComponents.length &&
+    patternComponents.every((expected, index) => expected === "" || expected === components[index])
+  );
+}
