@@ -20,6 +20,8 @@ export interface Publisher {
 
 /** A builder journals an event in milliseconds; through an onion service a round trip is under a second. */
 const RECEIPT_MS = 10_000;
+/** On top, for a large event to go up and down again: 128 KiB/s is a slow onion circuit. */
+const RECEIPT_MS_PER_BYTE = 2 * (1000 / (128 * 1024));
 /** An event without a receipt is published again ever more rarely, at last every five minutes. */
 const MAX_LATER_MS = 300_000;
 
@@ -56,7 +58,7 @@ export function makePublisher(report: Report, onAudience: (present: boolean) => 
       const { promise: outcome, resolve: settle } = Promise.withResolvers<Outcome>();
       // Before publishing: a receipt may overtake the router's acknowledgement.
       waiting.set(keyOf(stream, seq), settle);
-      const timer = setTimeout(() => settle(later), RECEIPT_MS);
+      const timer = setTimeout(() => settle(later), RECEIPT_MS + sealed.length * RECEIPT_MS_PER_BYTE);
       try {
         await session.publish(topic, new Passthru(sealed, CRYPTOBOX, "json"));
         report("published", { delivery, stream, seq });

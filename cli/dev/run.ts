@@ -354,7 +354,9 @@ async function sendSample(webhook: string, layout: Layout, stage: Stage, output:
 }
 
 function sayNext(webhook: string, layout: Layout, output: Output): void {
-  const secret = relative(process.cwd(), layout.key("webhook").file);
+  const { file } = layout.key("webhook");
+  const near = relative(process.cwd(), file);
+  const secret = near.startsWith("..") ? file : near;
   output.say(`
 next      the webhook is ${webhook}, its secret is in ${secret}
           npm run send -- --url ${webhook} --secret-file ${secret}

@@ -120,17 +120,20 @@ function opened(socket: WebSocket, signal: AbortSignal): Promise<void> {
   });
 }
 
+/** A peer lives while it answers pings, sends anything, or takes what we send: a pong may wait behind both. */
 function keepAlive(socket: WebSocket): void {
-  let answered = true;
+  let alive = true;
+  let unsent = 0;
   const timer = setInterval(() => {
-    if (!answered) return socket.terminate();
-    answered = false;
+    if (socket.bufferedAmount < unsent) alive = true;
+    unsent = socket.bufferedAmount;
+    if (!alive) return socket.terminate();
+    alive = false;
     socket.ping();
   }, PING_MS);
-  // Any frame shows that the peer lives: a pong may wait behind a large message.
-  const alive = () => {
-    answered = true;
+  const sign = () => {
+    alive = true;
   };
-  socket.on("pong", alive).on("message", alive);
+  socket.on("pong", sign).on("message", sign);
   socket.once("close", () => clearInterval(timer));
 }

@@ -54,6 +54,8 @@ export interface WampSession {
 const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
 /** For HELLO to WELCOME, and for every request. Through an onion service a round trip takes under a second. */
 const ANSWER_MS = 20_000;
+/** On top, for a large payload to go up: 128 KiB/s is a slow onion circuit. */
+const ANSWER_MS_PER_BYTE = 1000 / (128 * 1024);
 /** After GOODBYE, for the router's own. */
 const GOODBYE_MS = 1000;
 
@@ -92,9 +94,11 @@ export async function joinWamp(target: WampTarget): Promise<WampSession> {
   return {
     async publish(topic, payload) {
       const [args, kwargs] = payload instanceof Passthru ? [[payload], undefined] : [[], payload];
+      const bytes = payload instanceof Passthru ? payload.bytes.length : 0;
       await request(
         "publish",
         guarded(() => session.publish(topic, args, kwargs, { acknowledge: true })),
+        bytes,
       );
     },
     async subscribe(topic, match, handler) {
@@ -200,15 +204,16 @@ function makeRequests(closed: Promise<void>) {
     over = true;
     for (const reject of open) reject(lost());
   });
-  return async <Answer>(what: string, answer: Promise<Answer>): Promise<Answer> => {
+  return async <Answer>(what: string, answer: Promise<Answer>, bytes = 0): Promise<Answer> => {
+    const limitMs = Math.round(ANSWER_MS + bytes * ANSWER_MS_PER_BYTE);
     const { promise: ended, reject } = Promise.withResolvers<never>();
     const timer = setTimeout(() => {
       reject(
-        new OnionhookError("ERR_WAMP_TIMEOUT", `no answer to ${what} in ${ANSWER_MS / 1000} s`, {
+        new OnionhookError("ERR_WAMP_TIMEOUT", `no answer to ${what} in ${limitMs} ms`, {
           retryable: true,
         }),
       );
-    }, ANSWER_MS);
+    }, limitMs);
     open.add(reject);
     if (over) reject(lost());
     try {
