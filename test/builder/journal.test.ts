@@ -1,0 +1,76 @@
+import { mkdtempSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { type Journal, openJournal } from "../../builder/journal.ts";
+import type { OpenedEvent } from "../../shared/event.ts";
+import { encodeUtf8 } from "../../shared/bytes.ts";
+
+function event(seq: number): OpenedEvent {
+  return {
+    topic: "webhook.github.push",
+    rawBody: encodeUtf8(`{"seq":${seq}}`),
+    delivery: {
+      v: 1,
+      id: `delivery-${seq}`,
+      event: "push",
+      hook_id: null,
+      received_at: "2026-11-21T00:00:00.000Z",
+      stream: "builder",
+      seq,
+      redelivery: false,
+      signature: `sha256=${"0".repeat(64)}`,
+      body_bytes: 9,
+      altered: false,
+    },
+  };
+}
+
+describe("the journal", () => {
+  let folder: string;
+  let path: string;
+  let journal: Journal;
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), "oh-journal-"));
+    path = join(folder, "journal.sqlite");
+    journal = openJournal(path);
+  });
+  afterEach(() => {
+    journal.close();
+    rmSync(folder, { recursive: true });
+  });
+
+  it("keeps an event once, by the tag of its seal", () => {
+    expect(journal.keep("tag-1", event(1), [])).toBe(true);
+    expect(journal.keep("tag-1", event(1), [])).toBe(false);
+    // Another seal with the same number: an edge that began anew. It is no duplicate.
+    expect(journal.keep("tag-2", event(1), [])).toBe(true);
+  });
+
+  it("hands out builds in order, each until it is over, also after it was closed", () => {
+    journal.keep("tag-1", event(1), ["docs", "deploy"]);
+    journal.keep("tag-2", event(2), ["docs"]);
+    const first = journal.nextBuild();
+    expect(first).toMatchObject({ rule: "docs", delivery: "delivery-1", seq: 1, process: undefined });
+    journal.began(first?.id ?? 0, { pid: 4242, started: "99" });
+    journal.close();
+    journal = openJournal(path);
+    expect(journal.nextBuild()).toMatchObject({ id: first?.id, process: { pid: 4242, started: "99" } });
+    journal.ended(first?.id ?? 0, "0", 12.5);
+    expect(journal.nextBuild()).toMatchObject({ rule: "deploy", delivery: "delivery-1" });
+    journal.ended(journal.nextBuild()?.id ?? 0, "1", 1);
+    expect(journal.nextBuild()).toMatchObject({ rule: "docs", delivery: "delivery-2" });
+    expect(Buffer.from(journal.nextBuild()?.rawBody ?? []).toString()).toBe('{"seq":2}');
+  });
+
+  it("keeps no build of a duplicate", () => {
+    journal.keep("tag-1", event(1), ["docs"]);
+    journal.ended(journal.nextBuild()?.id ?? 0, "0", 1);
+    journal.keep("tag-1", event(1), ["docs"]);
+    expect(journal.nextBuild()).toBeUndefined();
+  });
+
+  it("is for its owner only", () => {
+    expect(statSync(path).mode & 0o777).toBe(0o600);
+  });
+});

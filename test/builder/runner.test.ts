@@ -1,0 +1,176 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { type Journal, openJournal } from "../../builder/journal.ts";
+import { endLeftover, runCommand } from "../../builder/run-command.ts";
+import { type Rule } from "../../builder/rules.ts";
+import { startRunner } from "../../builder/runner.ts";
+import { encodeUtf8 } from "../../shared/bytes.ts";
+import { isAlive, processStart } from "../../shared/host/process-start.ts";
+import { eventually, processesNaming } from "../helpers/dev.ts";
+
+const PAYLOAD = JSON.stringify({
+  ref: "refs/heads/main; touch /tmp/never",
+  after: "6113728f27ae82c7b1a177c8d03f9e96e0adf246",
+  repository: { full_name: "$(id)/`id`" },
+});
+
+describe("the runner", () => {
+  let folder: string;
+  let journal: Journal;
+  let stop: AbortController;
+  let reports: Record<string, unknown>[];
+  let ended: Promise<void>;
+
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), "oh-runner-"));
+    journal = openJournal(join(folder, "journal.sqlite"));
+    stop = new AbortController();
+    reports = [];
+  });
+  afterEach(async () => {
+    stop.abort();
+    await ended;
+    journal.close();
+    rmSync(folder, { recursive: true });
+  });
+
+  const rule = (run: string[][], timeoutMs = 10_000): Rule => ({
+    name: "docs",
+    event: "push",
+    run,
+    directory: folder,
+    timeoutMs,
+  });
+  const keep = (seq: number) =>
+    journal.keep(
+      `tag-${seq}`,
+      {
+        topic: "webhook.github.push",
+        rawBody: encodeUtf8(PAYLOAD),
+        delivery: {
+          v: 1,
+          id: `delivery-${seq}`,
+          event: "push",
+          hook_id: null,
+          received_at: "2026-11-21T00:00:00.000Z",
+          stream: "builder",
+          seq,
+          redelivery: false,
+          signature: `sha256=${"0".repeat(64)}`,
+          body_bytes: PAYLOAD.length,
+          altered: false,
+        },
+      },
+      ["docs"],
+    );
+  const start = (rules: Rule[]) => {
+    const report = (event: string, fields = {}) => void reports.push({ event, ...fields });
+    const runner = startRunner({ dataDir: folder, rules, journal, report }, stop.signal);
+    ended = runner.ended;
+    return runner;
+  };
+  const built = () => reports.filter(({ event }) => event === "built");
+
+  it("gives a command the payload as a file and fields as environment, never as text to parse", async () => {
+    keep(1);
+    start([
+      rule([
+        [
+          process.execPath,
+          "-e",
+          "const e=process.env; console.log(JSON.stringify([e.ONIONHOOK_REF, e.ONIONHOOK_REPOSITORY, e.ONIONHOOK_SHA, require('fs').readFileSync(e.ONIONHOOK_PAYLOAD,'utf8')]))",
+        ],
+      ]),
+    ]);
+    await eventually("it is built", () => built().length === 1);
+    expect(built()[0]).toMatchObject({ delivery: "delivery-1", rule: "docs", exit: 0 });
+    const output: unknown = JSON.parse(readFileSync(join(folder, "builds", "1.log"), "utf8"));
+    expect(output).toEqual([
+      "refs/heads/main; touch /tmp/never",
+      "$(id)/`id`",
+      "6113728f27ae82c7b1a177c8d03f9e96e0adf246",
+      PAYLOAD,
+    ]);
+    expect(readdirSync(join(folder, "builds"))).toEqual(["1.log"]);
+  });
+
+  it("does not hand its own environment on", async () => {
+    process.env["ONIONHOOK_TEST_SECRET"] = "for nobody";
+    keep(1);
+    start([rule([["env"]])]);
+    await eventually("it is built", () => built().length === 1);
+    delete process.env["ONIONHOOK_TEST_SECRET"];
+    const names = readFileSync(join(folder, "builds", "1.log"), "utf8")
+      .trim()
+      .split("\n")
+      .map((line) => line.split("=")[0] ?? "");
+    expect(names).toContain("ONIONHOOK_DELIVERY");
+    expect(
+      names.filter(
+        (name) => !name.startsWith("ONIONHOOK_") && !["PATH", "HOME", "LANG", "TZ"].includes(name),
+      ),
+    ).toEqual([]);
+    expect(names).not.toContain("ONIONHOOK_TEST_SECRET");
+  });
+
+  it("stops at the first command that fails, and tells its exit code", async () => {
+    keep(1);
+    start([rule([["true"], ["sh", "-c", "exit 7"], ["touch", "after"]])]);
+    await eventually("it is built", () => built().length === 1);
+    expect(built()[0]).toMatchObject({ exit: 7 });
+    expect(readdirSync(folder)).not.toContain("after");
+  });
+
+  it("tells a program that is not there by the system's code, and goes on with the next build", async () => {
+    keep(1);
+    keep(2);
+    start([rule([["no-such-program-anywhere"]])]);
+    await eventually("both are built", () => built().length === 2);
+    expect(built().map(({ exit }) => exit)).toEqual(["ENOENT", "ENOENT"]);
+  });
+
+  it("ends a command and its children at the time limit", async () => {
+    keep(1);
+    start([rule([["sh", "-c", "sleep 7654 & sleep 7654"]], 300)]);
+    await eventually("it is built", () => built().length === 1);
+    expect(built()[0]).toMatchObject({ exit: "timeout" });
+    await eventually("no child is left", () => processesNaming("sleep\u00007654").length === 0);
+  });
+
+  it("runs a build again that the builder's death cut off, and ends what is left of it first", async () => {
+    keep(1);
+    const leftover = new AbortController();
+    let mark = { pid: 0, started: "" };
+    const left = runCommand(
+      {
+        argv: ["sleep", "8765"],
+        directory: folder,
+        env: { PATH: process.env["PATH"] ?? "" },
+        outputFile: 1,
+        timeoutMs: 60_000,
+        onStarted: (started) => (mark = started),
+      },
+      leftover.signal,
+    );
+    journal.began(journal.nextBuild()?.id ?? 0, mark);
+    expect(isAlive(mark.pid)).toBe(true);
+    start([rule([["true"]])]);
+    await eventually("it is built", () => built().length === 1);
+    expect(await left).toBe("SIGKILL");
+  });
+
+  it("never takes another process for a leftover", () => {
+    endLeftover({ pid: process.pid, started: String(Number(processStart(process.pid)) - 1) });
+    expect(isAlive(process.pid)).toBe(true);
+  });
+
+  it("says so when a build's rule is gone from the configuration", async () => {
+    keep(1);
+    start([]);
+    await eventually("it is told", () => reports.length === 1);
+    expect(reports[0]).toMatchObject({ event: "error", code: "ERR_RULE", delivery: "delivery-1" });
+    expect(journal.nextBuild()).toBeUndefined();
+  });
+});

@@ -1,0 +1,167 @@
+import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { afterEach, describe, expect, it } from "vitest";
+import { dataFolder, type Dev, eventually, processesNaming, startDev } from "../helpers/dev.ts";
+
+/** Everything here is the same with and without Tor; without, it takes seconds. test/e2e/onion.test.ts has Tor. */
+const LOOPBACK = ["--no-tor", "--port", "0"];
+
+describe("onionhook dev", () => {
+  const open: (() => Promise<void> | void)[] = [];
+  const folder = () => {
+    const data = dataFolder();
+    open.push(data.remove);
+    return data.path;
+  };
+  const dev = (path: string, ...args: string[]): Dev => {
+    const run = startDev([...LOOPBACK, "--data-dir", path, ...args]);
+    open.push(() => run.stop());
+    return run;
+  };
+
+  afterEach(async () => {
+    for (const close of open.splice(0).toReversed()) await close();
+  });
+
+  it("ends with 0 after the first build of the sample, and tells every step of the contract", async () => {
+    const path = folder();
+    const run = dev(path, "--once");
+    expect(await run.exited).toEqual({ code: 0, signal: null });
+    const received = run.events.find(({ event }) => event === "received");
+    const of = (event: string) =>
+      run.events.find((each) => each.event === event && each["delivery"] === received?.["delivery"]);
+    expect(received).toMatchObject({ topic: "webhook.github.push", bytes: expect.any(Number) });
+    expect(of("stored")).toMatchObject({
+      stream: "builder",
+      seq: 1,
+      sealed_bytes: expect.any(Number),
+      duplicate: false,
+    });
+    expect(of("drained")).toMatchObject({ stream: "builder", seq: 1 });
+    expect(of("published")).toMatchObject({ stream: "builder", seq: 1 });
+    expect(of("opened")).toMatchObject({
+      topic: "webhook.github.push",
+      redelivery: false,
+      signature: "verified",
+    });
+    expect(of("built")).toMatchObject({ rule: "sample-docs", exit: 0, ms: expect.any(Number) });
+    expect(of("done")).toMatchObject({ stream: "builder", seq: 1 });
+    for (const event of run.events) expect(event.at).toBeGreaterThan(1.7e12);
+    expect(readFileSync(join(path, "site", "index.html"), "utf8")).toContain(
+      "<h1>Codertocat/Hello-World</h1>",
+    );
+    expect(processesNaming(path)).toEqual([]);
+  });
+
+  it("keeps keys and says so on a second start", async () => {
+    const path = folder();
+    const first = dev(path, "--no-sample");
+    const { keys_dir } = await first.ready();
+    const keysNow = () => readdirSync(keys_dir).map((name) => readFileSync(join(keys_dir, name), "utf8"));
+    const before = keysNow();
+    await first.stop();
+    const second = dev(path, "--once");
+    expect((await second.exited).code).toBe(0);
+    expect(keysNow()).toEqual(before);
+    expect(second.stderr()).toContain("keys     reused");
+  });
+
+  it("writes every key and configuration for its owner only", async () => {
+    const path = folder();
+    const run = dev(path, "--no-sample");
+    const { keys_dir } = await run.ready();
+    const keyFiles = readdirSync(keys_dir);
+    expect(keyFiles).toHaveLength(8);
+    for (const name of keyFiles) expect(statSync(join(keys_dir, name)).mode & 0o777, name).toBe(0o600);
+    expect(statSync(path).mode & 0o777).toBe(0o700);
+  });
+
+  it("starts a part again when it dies, and says so", async () => {
+    const run = dev(folder(), "--no-sample");
+    await run.ready();
+    for (const part of ["worker", "relay", "router", "builder"]) {
+      const pid = run.pidOf(part);
+      process.kill(pid, "SIGKILL");
+      await run.until(
+        `${part} again`,
+        (event) => event.event === "started" && event["part"] === part && event["restarts"] === 1,
+      );
+      expect(run.events).toContainEqual(
+        expect.objectContaining({ event: "exited", part, pid, signal: "SIGKILL" }),
+      );
+      expect(run.pidOf(part)).not.toBe(pid);
+    }
+  });
+
+  it("leaves no process behind when it is killed with SIGKILL, not even a build's", async () => {
+    const path = folder();
+    writeFileSync(
+      join(path, "rules.json"),
+      JSON.stringify([{ name: "slow", event: "push", run: [["sleep", "600"]], directory: path }]),
+    );
+    const run = dev(path);
+    await run.until("opened", ({ event }) => event === "opened");
+    await eventually("the build runs", () => processesNaming("sleep\u0000600").length > 0);
+    run.process.kill("SIGKILL");
+    await run.exited;
+    await eventually("no process of the run is left", () => processesNaming(path).length === 0);
+    await eventually("no build is left", () => processesNaming("sleep\u0000600").length === 0);
+  });
+
+  it("names a busy port and the remedy", async () => {
+    const server = createServer().listen(0, "127.0.0.1");
+    open.push(() => void server.close());
+    await new Promise((resolve) => server.once("listening", resolve));
+    const address = server.address();
+    const port = typeof address === "object" && address ? address.port : 0;
+    const run = startDev(["--no-tor", "--data-dir", folder(), "--port", String(port)]);
+    expect((await run.exited).code).toBe(1);
+    expect(run.events).toContainEqual(expect.objectContaining({ event: "error", code: "ERR_PORT_BUSY" }));
+    expect(run.stderr()).toMatch(new RegExp(`port ${port} is in use.*\n.*--port N`));
+  });
+
+  it("names a data folder that cannot be one", async () => {
+    const path = join(folder(), "file");
+    writeFileSync(path, "");
+    const run = dev(path, "--once");
+    expect((await run.exited).code).toBe(1);
+    expect(run.stderr()).toMatch(/error: .* cannot be written \(E\w+\) \(ERR_DATA_DIR\)\n.*--data-dir DIR/);
+  });
+
+  it("does not share its data folder with another run", async () => {
+    const path = folder();
+    const first = dev(path, "--no-sample");
+    await first.ready();
+    const second = dev(path, "--once");
+    expect((await second.exited).code).toBe(1);
+    expect(second.stderr()).toContain(`process ${first.process.pid} uses the folder`);
+    expect(first.process.exitCode).toBeNull();
+  });
+
+  it("recovers from what a killed start left half-written", async () => {
+    const path = folder();
+    const first = dev(path, "--no-sample");
+    await first.until("a first part", ({ event }) => event === "started");
+    first.process.kill("SIGKILL");
+    await first.exited;
+    await eventually("nothing runs", () => processesNaming(path).length === 0);
+    mkdirSync(join(path, "relay", "queue"), { recursive: true });
+    writeFileSync(join(path, "relay", "queue", "PG_VERSION"), "1");
+    writeFileSync(join(path, "crossbar.json"), '{"version": 2, "wor');
+    const second = dev(path, "--once");
+    expect((await second.exited).code).toBe(0);
+  });
+
+  it("refuses a key that others may read, by name", async () => {
+    const path = folder();
+    const first = dev(path, "--no-sample");
+    const { secret_file } = await first.ready();
+    await first.stop();
+    chmodSync(secret_file, 0o644);
+    const second = dev(path, "--once");
+    expect((await second.exited).code).toBe(1);
+    expect(second.stderr()).toContain(`${secret_file} can be read by others`);
+    expect(second.stderr()).toContain(`chmod 600 ${secret_file}`);
+  });
+});

@@ -1,0 +1,71 @@
+/**
+ * `npm test`: sets up the real peers, runs every test, and ends with a line `N passed, N failed`.
+ * Arguments go to vitest, e.g. `npm test -- test/relay`.
+ */
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { findPeer, howToGet, PEER_NAMES, ROOT, VENV } from "./helpers/peers.ts";
+
+/** Crossbar.io brings the Autobahn|Python that goes with it; `encryption` is what its KeyRing needs. */
+const PYTHON_PACKAGES = ["crossbar==26.10.1", "autobahn[encryption]==26.10.2"];
+const MADE = join(VENV, "onionhook-made-of.txt");
+
+function say(line: string): void {
+  console.log(`onionhook test: ${line}`);
+}
+
+/** A virtual environment with Autobahn|Python, made once; about two minutes. */
+function setUpAutobahn(): void {
+  const wanted = PYTHON_PACKAGES.join(" ");
+  if (existsSync(MADE) && readFileSync(MADE, "utf8") === wanted) return;
+  say(`making a virtual environment with ${wanted}`);
+  rmSync(VENV, { recursive: true, force: true });
+  mkdirSync(dirname(VENV), { recursive: true });
+  const made =
+    spawnSync("python3", ["-m", "venv", VENV], { stdio: "inherit" }).status === 0 &&
+    spawnSync(join(VENV, "bin", "pip"), ["install", "--quiet", ...PYTHON_PACKAGES], { stdio: "inherit" })
+      .status === 0;
+  if (made) writeFileSync(MADE, wanted);
+  else {
+    rmSync(VENV, { recursive: true, force: true });
+    say("Autobahn|Python could not be set up");
+  }
+}
+
+setUpAutobahn();
+for (const peer of PEER_NAMES) {
+  const found = findPeer(peer);
+  say(found === undefined ? `SKIPPED: ${peer} is not installed (${howToGet(peer)})` : `${peer}: ${found}`);
+}
+
+const report = join(ROOT, ".peers", "vitest.json");
+const vitest = join(ROOT, "node_modules", "vitest", "vitest.mjs");
+const { status } = spawnSync(
+  process.execPath,
+  [
+    vitest,
+    "run",
+    "--root",
+    ROOT,
+    "--reporter=default",
+    "--reporter=json",
+    `--outputFile.json=${report}`,
+    ...process.argv.slice(2),
+  ],
+  {
+    stdio: "inherit",
+    // Quiet and offline: wrangler looks up hosts outside otherwise.
+    env: {
+      ...process.env,
+      WRANGLER_SEND_METRICS: "false",
+      CLOUDFLARE_CF_FETCH_ENABLED: "false",
+      WRANGLER_HIDE_BANNER: "true",
+    },
+  },
+);
+const { numPassedTests, numFailedTests, numPendingTests } = JSON.parse(
+  readFileSync(report, "utf8"),
+) as Record<string, number>;
+console.log(`${numPassedTests} passed, ${numFailedTests} failed, ${numPendingTests} skipped`);
+process.exitCode = status ?? 1;
