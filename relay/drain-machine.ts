@@ -93,5 +93,5 @@ function receive(state: DrainState, chunk: Uint8Array): [DrainState, DrainOutput
 }
 
 function unexpected(what: string): OnionhookError {
-  return new OnionhookError("ERR_DRAIN_FRAME", `the edge sent ${what}`, { retryable: true });
+  return new OnionhookError("ERR_DRAIN_FRAME", `the edge sent ${what}`);
 }

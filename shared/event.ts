@@ -100,14 +100,10 @@ function cutBody(plaintext: Uint8Array, expectedHead: Uint8Array, bodyBytes: num
   const outerClose = closingBrace(plaintext);
   const close = closingBrace(plaintext.subarray(0, outerClose));
   const bodyStart = expectedHead.length;
-  const inserted = outerClose - bodyStart - bodyBytes;
-  const cut = close - inserted;
+  const cut = close - (outerClose - bodyStart - bodyBytes);
   const empty = lastVisible(plaintext, cut) === plaintext.indexOf(OPEN_OBJECT, bodyStart);
   const isSplice =
-    inserted > 0 &&
-    cut > bodyStart &&
-    startsWith(plaintext, 0, expectedHead) &&
-    startsWith(plaintext, cut, encodeUtf8(insertion(empty, "{")));
+    startsWith(plaintext, 0, expectedHead) && startsWith(plaintext, cut, encodeUtf8(insertion(empty, "{")));
   if (!isSplice) {
     throw new OnionhookError(
       "ERR_EVENT_FORMAT",

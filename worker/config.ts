@@ -27,22 +27,22 @@ const MIN_SECRET_LENGTH = 16;
 
 const bindings = v.object({
   WEBHOOK_SECRET: v.pipe(
-    v.string("is missing: set it with wrangler secret put WEBHOOK_SECRET"),
+    v.string("missing: set it with wrangler secret put WEBHOOK_SECRET"),
     v.trim(),
-    v.minLength(MIN_SECRET_LENGTH, `is shorter than ${MIN_SECRET_LENGTH} characters`),
+    v.minLength(MIN_SECRET_LENGTH, `shorter than ${MIN_SECRET_LENGTH} characters`),
   ),
   EDGE_BOX_KEY: key("box", "secret"),
   RECIPIENT: v.object(
     {
-      name: v.pipe(v.string("is missing"), v.regex(NAME, `does not match ${NAME}`)),
+      name: v.pipe(v.string("missing"), v.regex(NAME, `does not match ${NAME}`)),
       box_public: key("box", "public"),
     },
-    "is missing: { name, box_public } was expected",
+    "missing: { name, box_public } was expected",
   ),
   RELAYS: v.record(
-    v.pipe(v.string(), v.regex(NAME, `has a name that does not match ${NAME}`)),
+    v.pipe(v.string(), v.regex(NAME, `a name does not match ${NAME}`)),
     key("sign", "public"),
-    "is missing: { NAME: onionhook-sign-public:… } was expected",
+    "missing: { NAME: onionhook-sign-public:… } was expected",
   ),
 });
 
@@ -53,7 +53,7 @@ const bindings = v.object({
 function parseConfig(env: Env): EdgeConfig {
   const result = v.safeParse(bindings, env);
   if (!result.success) {
-    const faults = result.issues.map((issue) => `${v.getDotPath(issue) ?? "the bindings"} ${issue.message}`);
+    const faults = result.issues.map((issue) => `${v.getDotPath(issue) ?? "the bindings"}: ${issue.message}`);
     throw new OnionhookError("ERR_EDGE_CONFIG", `the edge is misconfigured: ${faults.join("; ")}`, {
       hint: "wrangler.toml shows every setting; make keys with: onionhook keys new",
     });
@@ -78,12 +78,12 @@ export function configOf(env: Env): EdgeConfig {
 
 function key(kind: KeyKind, visibility: KeyVisibility) {
   return v.pipe(
-    v.string("is missing"),
+    v.string("missing"),
     v.rawTransform(({ dataset, addIssue, NEVER }) => {
       try {
         return parseKey(dataset.value, kind, visibility, "the key");
       } catch (error) {
-        addIssue({ message: error instanceof OnionhookError ? `: ${error.message}` : "is no key" });
+        addIssue({ message: error instanceof OnionhookError ? error.message : "no key" });
         return NEVER;
       }
     }),

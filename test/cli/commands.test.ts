@@ -1,0 +1,221 @@
+/** The command line as a user types it. */
+import { createHmac } from "node:crypto";
+import { execFile } from "node:child_process";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { createServer, type IncomingMessage } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { ROOT } from "../helpers/peers.ts";
+
+interface Ran {
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+
+function onionhook(...args: string[]): Promise<Ran> {
+  return new Promise((resolve) => {
+    execFile(process.execPath, [join(ROOT, "cli/main.ts"), ...args], (error, stdout, stderr) => {
+      resolve({ code: Number(error?.code ?? 0), stdout, stderr });
+    });
+  });
+}
+
+describe("onionhook", () => {
+  let folder: string;
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), "oh-cli-"));
+  });
+  afterEach(() => rmSync(folder, { recursive: true }));
+
+  it("lists its commands, and refuses others", async () => {
+    const help = await onionhook("--help");
+    expect(help.code).toBe(0);
+    for (const name of ["dev", "relay", "router", "builder", "send", "keys"])
+      expect(help.stdout).toContain(`\n  ${name} `);
+    const wrong = await onionhook("deploy");
+    expect(wrong.code).toBe(2);
+    expect(wrong.stderr).toContain("onionhook: error: no command deploy");
+  });
+
+  it.each(["dev", "relay", "router", "builder", "send", "keys"])(
+    "%s has --help, --json, and refuses unknown options",
+    async (name) => {
+      const help = await onionhook(name, "--help");
+      expect(help.code).toBe(0);
+      expect(help.stdout).toContain(`usage: onionhook ${name}`);
+      expect(help.stdout).toContain("--json");
+      const wrong = await onionhook(name, "--no-such-option");
+      expect(wrong.code).toBe(2);
+      expect(wrong.stderr).toContain("(ERR_USAGE)");
+    },
+  );
+
+  it.each(["relay", "router", "builder"])(
+    "%s names every fault of its configuration at once",
+    async (name) => {
+      const path = join(folder, "config.json");
+      writeFileSync(path, '{"surprise": 1}');
+      const { code, stderr } = await onionhook(name, "--config", path);
+      expect(code).toBe(1);
+      expect(stderr).toContain("(ERR_CONFIG)");
+      expect(stderr).toMatch(/surprise/);
+      expect(stderr).toMatch(name === "router" ? /crossbar/ : /data_dir[^]*router/);
+      expect(stderr).toContain("docs/configuration.md");
+    },
+  );
+
+  it.each(["relay", "router", "builder"])("%s says which file it cannot read", async (name) => {
+    const { code, stderr } = await onionhook(name, "--config", join(folder, "missing.json"));
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/missing\.json cannot be read \(ENOENT\)/);
+  });
+
+  describe("keys new", () => {
+    it("makes all keys, 0600, prints public halves only, and keeps them the next time", async () => {
+      const first = await onionhook("keys", "new", "--dir", folder);
+      expect(first.code).toBe(0);
+      const files = readdirSync(folder);
+      expect(files).toHaveLength(8);
+      const contents = files.map((name) => readFileSync(join(folder, name), "utf8"));
+      for (const name of files) expect(statSync(join(folder, name)).mode & 0o777).toBe(0o600);
+      for (const content of contents) expect(first.stdout).not.toContain(content.trim());
+      expect(first.stdout).toContain("onionhook-box-public:");
+      expect(first.stdout).toMatch(/[a-z2-7]{56}\.onion/);
+      const second = await onionhook("keys", "new", "--dir", folder);
+      expect(second.stdout).toContain("kept  ");
+      expect(second.stdout.replaceAll("kept", "made")).toBe(first.stdout);
+      expect(files.map((name) => readFileSync(join(folder, name), "utf8"))).toEqual(contents);
+    });
+
+    it("makes only those that are named, as JSON for programs", async () => {
+      const { stdout } = await onionhook(
+        "keys",
+        "new",
+        "builder-box",
+        "builder-wamp",
+        "--dir",
+        folder,
+        "--json",
+      );
+      const made = stdout
+        .trim()
+        .split("\n")
+        .map((line) => JSON.parse(line) as { name: string; public: object });
+      expect(made.map(({ name }) => name)).toEqual(["builder-box", "builder-wamp"]);
+      expect(Object.keys(made[1]?.public ?? {})).toEqual(["key", "crossbar"]);
+      expect(readdirSync(folder)).toHaveLength(2);
+      const wrong = await onionhook("keys", "new", "bulider-box", "--dir", folder);
+      expect(wrong.code).toBe(1);
+      expect(wrong.stderr).toContain("one of: edge-box builder-box");
+    });
+  });
+
+  describe("keys autobahn", () => {
+    it("writes what Autobahn|Python needs, 0600, and never over another file", async () => {
+      const keys = join(folder, "keys");
+      const made = await onionhook("keys", "new", "--dir", keys, "--json");
+      const edge = made.stdout
+        .split("\n")
+        .map((line) => JSON.parse(line || "{}") as { name?: string; public?: { key: string } })
+        .find(({ name }) => name === "edge-box");
+      const config = join(folder, "builder.json");
+      writeFileSync(
+        config,
+        JSON.stringify({
+          data_dir: "builder",
+          tor: "127.0.0.1:9050",
+          rules: [],
+          router: {
+            url: "ws://example.onion/",
+            realm: "onionhook",
+            authid: "builder",
+            key_file: "keys/builder-wamp.key",
+          },
+          box_key_file: "keys/builder-box.key",
+          edge_box_public: edge?.public?.key,
+        }),
+      );
+      const out = join(folder, "autobahn.json");
+      const written = await onionhook("keys", "autobahn", "--config", config, "--out", out);
+      expect(written.code).toBe(0);
+      expect(statSync(out).mode & 0o777).toBe(0o600);
+      expect(JSON.parse(readFileSync(out, "utf8"))).toEqual({
+        url: "ws://example.onion/",
+        realm: "onionhook",
+        authid: "builder",
+        cryptosign_seed: expect.stringMatching(/^[0-9a-f]{64}$/),
+        keyring: [
+          {
+            uri: "webhook.github.",
+            responder_priv: expect.stringMatching(/^.{43}=$/),
+            originator_pub: edge?.public?.key.split(":")[1],
+          },
+        ],
+      });
+      const again = await onionhook("keys", "autobahn", "--config", config, "--out", out);
+      expect(again.code).toBe(1);
+      expect(again.stderr).toContain("exists and is not overwritten");
+    });
+  });
+
+  describe("send", () => {
+    it("signs and posts as GitHub does", async () => {
+      const secretFile = join(folder, "webhook.key");
+      writeFileSync(secretFile, "It's a Secret to Everybody\n", { mode: 0o600 });
+      const payload = join(folder, "payload.json");
+      writeFileSync(payload, '{"zen":"Keep it logically awesome."}');
+      const seen: { request: IncomingMessage; body: string }[] = [];
+      const server = createServer((request, response) => {
+        let body = "";
+        request
+          .on("data", (chunk: Buffer) => (body += chunk.toString()))
+          .on("end", () => {
+            seen.push({ request, body });
+            response.writeHead(202, { "content-type": "application/json" }).end('{"seq":1}');
+          });
+      });
+      await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+      const address = server.address();
+      const url = `http://127.0.0.1:${typeof address === "object" && address ? address.port : 0}/hook`;
+      try {
+        const { code, stdout } = await onionhook(
+          "send",
+          "--event",
+          "ping",
+          "--file",
+          payload,
+          "--url",
+          url,
+          "--secret-file",
+          secretFile,
+          "--json",
+        );
+        expect(code).toBe(0);
+        expect(JSON.parse(stdout)).toMatchObject({ event: "ping", status: 202, answer: { seq: 1 } });
+      } finally {
+        server.close();
+      }
+      const [{ request, body } = { request: undefined, body: "" }] = seen;
+      const hmac = createHmac("sha256", "It's a Secret to Everybody").update(body).digest("hex");
+      expect(request?.headers).toMatchObject({
+        "content-type": "application/json",
+        "x-github-event": "ping",
+        "x-github-delivery": expect.stringMatching(/^[0-9a-f-]{36}$/),
+        "x-hub-signature-256": `sha256=${hmac}`,
+        "user-agent": expect.stringMatching(/^GitHub-Hookshot\//),
+      });
+    });
+
+    it("says when nobody answers, and when there is no example of an event", async () => {
+      const secretFile = join(folder, "webhook.key");
+      writeFileSync(secretFile, "It's a Secret to Everybody\n", { mode: 0o600 });
+      const nobody = await onionhook("send", "--url", "http://127.0.0.1:1/", "--secret-file", secretFile);
+      expect(nobody.code).toBe(1);
+      expect(nobody.stderr).toContain("does not answer (ERR_EDGE_UNREACHABLE)");
+      const unknown = await onionhook("send", "--event", "birthday", "--secret-file", secretFile);
+      expect(unknown.stderr).toContain("there is no example of the event birthday");
+    });
+  });
+});

@@ -1,0 +1,164 @@
+import { createServer } from "node:http";
+import { describe, expect, it, onTestFinished } from "vitest";
+import { WebSocketServer } from "ws";
+import { CRYPTOBOX } from "../../../shared/cryptobox.ts";
+import { Passthru } from "../../../shared/wamp/passthru.ts";
+import { joinWamp, type WampEvent, type WampSession } from "../../../shared/wamp/session.ts";
+import { type Serializer, serializers } from "../../../shared/wamp/serializers.ts";
+import { superviseWamp } from "../../../shared/wamp/supervisor.ts";
+import { startTestbed, type Testbed } from "../../router/testbed.ts";
+
+const code = (wanted: string) => expect.objectContaining({ code: wanted });
+
+function urlOf({ endpoint }: Testbed): string {
+  if (!("port" in endpoint)) throw new Error("the test bed listens on TCP");
+  return `ws://${endpoint.host}:${endpoint.port}/`;
+}
+
+function seedOf({ privateKey }: Testbed["keys"]["relay"]): Uint8Array {
+  return new Uint8Array(Buffer.from(privateKey.export({ format: "jwk" }).d ?? "", "base64url"));
+}
+
+async function join(bed: Testbed, authid: "relay" | "builder", only?: Serializer): Promise<WampSession> {
+  const session = await joinWamp({
+    url: urlOf(bed),
+    realm: "onionhook",
+    authid,
+    seed: seedOf(bed.keys[authid]),
+    tor: "none",
+    isolation: "test",
+    signal: new AbortController().signal,
+    ...(only && { serializers: [only] }),
+  });
+  onTestFinished(() => session.close());
+  return session;
+}
+
+function nextEvent(
+  session: WampSession,
+  topic: string,
+  match: "exact" | "prefix",
+): { next: Promise<WampEvent>; ready: Promise<void> } {
+  const { promise: next, resolve } = Promise.withResolvers<WampEvent>();
+  return { next, ready: session.subscribe(topic, match, resolve) };
+}
+
+describe("a WAMP session", () => {
+  const pairs = serializers.flatMap((from) => serializers.map((to) => [from.id, to.id, from, to] as const));
+
+  it.each(pairs)(
+    "carries bytes that the router does not read, from %s to %s, and shows enc_algo",
+    async (_a, _b, from, to) => {
+      const bed = await startTestbed();
+      const [relay, builder] = await Promise.all([join(bed, "relay", from), join(bed, "builder", to)]);
+      const { next, ready } = nextEvent(builder, "webhook.github.", "prefix");
+      await ready;
+      const bytes = Uint8Array.from({ length: 256 }, (_, index) => index);
+      await relay.publish("webhook.github.push", new Passthru(bytes, CRYPTOBOX, "json"));
+      const event = await next;
+      expect(event.topic).toBe("webhook.github.push");
+      expect(event.passthru).toMatchObject({ algo: CRYPTOBOX, serializer: "json" });
+      expect(Buffer.from(event.passthru?.bytes ?? [])).toEqual(Buffer.from(bytes));
+    },
+  );
+
+  it("never takes arguments for such a payload, however they are made up", async () => {
+    const bed = await startTestbed();
+    const [relay, builder] = await Promise.all([join(bed, "relay"), join(bed, "builder")]);
+    const { next, ready } = nextEvent(builder, "webhook.github.", "prefix");
+    await ready;
+    await relay.publish("webhook.github.push", {
+      bytes: new Uint8Array(3),
+      algo: CRYPTOBOX,
+      serializer: "json",
+      enc_algo: CRYPTOBOX,
+    });
+    expect((await next).passthru).toBeUndefined();
+  });
+
+  it("is told when the router denies something", async () => {
+    const bed = await startTestbed();
+    const builder = await join(bed, "builder");
+    await expect(builder.publish("webhook.github.push", {})).rejects.toEqual(code("ERR_WAMP_REFUSED"));
+    await expect(builder.subscribe("webhook.receipt", "exact", () => {})).rejects.toThrow(
+      "wamp.error.not_authorized",
+    );
+    await expect(builder.call("wamp.subscription.list")).rejects.toEqual(code("ERR_WAMP_REFUSED"));
+  });
+
+  it("calls and registers", async () => {
+    const bed = await startTestbed();
+    const [relay, builder] = await Promise.all([join(bed, "relay"), join(bed, "builder")]);
+    await relay.register("webhook.replay", ([from, to]) => `${String(from)}-${String(to)}`);
+    expect(await builder.call("webhook.replay", 3, 7)).toBe("3-7");
+  });
+
+  it("does not come about with a wrong key, and says what to check", async () => {
+    const bed = await startTestbed();
+    const wrong = { ...bed, keys: { relay: bed.keys.builder, builder: bed.keys.relay } };
+    await expect(join(wrong, "relay")).rejects.toEqual(code("ERR_WAMP_DENIED"));
+  });
+
+  it("ends every request when the connection is lost", async () => {
+    const bed = await startTestbed();
+    const [relay, builder] = await Promise.all([join(bed, "relay"), join(bed, "builder")]);
+    await relay.register("webhook.replay", () => new Promise(() => {}));
+    const pending = builder.call("webhook.replay", 1);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    await Promise.all([
+      bed.router.close(),
+      expect(pending).rejects.toMatchObject({ name: "OnionhookError" }),
+    ]);
+    await builder.closed;
+    await expect(builder.publish("webhook.receipt", {})).rejects.toEqual(code("ERR_WAMP_LOST"));
+  });
+
+  it("ends when the router says what is no WAMP", async () => {
+    const server = createServer();
+    const sockets = new WebSocketServer({ server, handleProtocols: () => "wamp.2.json" });
+    sockets.on("connection", (socket) => socket.send('{"not":"a list"}'));
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    onTestFinished(() => void server.close());
+    const address = server.address();
+    const port = typeof address === "object" && address ? address.port : 0;
+    const joining = joinWamp({
+      url: `ws://127.0.0.1:${port}/`,
+      realm: "onionhook",
+      authid: "relay",
+      seed: new Uint8Array(32),
+      tor: "none",
+      isolation: "test",
+      signal: new AbortController().signal,
+    });
+    await expect(joining).rejects.toEqual(code("ERR_WAMP_LOST"));
+  });
+});
+
+describe("the supervisor", () => {
+  it("joins again after the router was away, and sets up the new session", async () => {
+    const first = await startTestbed();
+    const beds = [first];
+    const stop = new AbortController();
+    const happened: string[] = [];
+    let resolveSecond = () => {};
+    const second = new Promise<void>((resolve) => (resolveSecond = resolve));
+    const running = superviseWamp({
+      join: () => join(beds.at(-1) ?? first, "builder"),
+      onSession: async (session) => {
+        await session.subscribe("webhook.github.", "prefix", () => {});
+        happened.push("session");
+        if (happened.filter((what) => what === "session").length === 2) resolveSecond();
+      },
+      onLost: () => happened.push("lost"),
+      report: () => {},
+      signal: stop.signal,
+    });
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    beds.push(await startTestbed());
+    await first.router.close();
+    await second;
+    stop.abort();
+    await running;
+    expect(happened).toEqual(["session", "lost", "session", "lost"]);
+  });
+});

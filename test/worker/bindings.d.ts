@@ -1,0 +1,10 @@
+import type { Env as EdgeEnv } from "../../worker/config.ts";
+
+declare global {
+  namespace Cloudflare {
+    interface Env extends EdgeEnv {}
+    interface GlobalProps {
+      mainModule: typeof import("../../worker/main.ts");
+    }
+  }
+}

@@ -1,0 +1,151 @@
+/** A relay's end of the drain, over a real WebSocket to the edge. */
+import { exports } from "cloudflare:workers";
+import nacl from "tweetnacl";
+import { concatBytes, decodeBase64, encodeBase64 } from "../../shared/bytes.ts";
+import {
+  DRAIN_SUBPROTOCOL,
+  drainProof,
+  parseToRelay,
+  type ToEdge,
+  type ToRelay,
+} from "../../shared/drain.ts";
+import { EDGE } from "./deliver.ts";
+import { relays, STREAM } from "./parties.ts";
+
+export interface DrainedEvent {
+  seq: number;
+  topic: string;
+  delivery: string;
+  sealed: Uint8Array<ArrayBuffer>;
+  /** Sizes of the binary frames that it came in. */
+  frames: number[];
+}
+
+export interface Closed {
+  code: number;
+  reason: string;
+}
+
+/** No event has this number: asking for it to be done is answered at once, behind all that was sent before. */
+const NO_SUCH_SEQ = 999_999_999;
+
+export class RelaySocket {
+  readonly subprotocol: string | null;
+  readonly closed: Promise<Closed>;
+  readonly #socket: WebSocket;
+  readonly #arrived: (string | Uint8Array)[] = [];
+  #wake = (): void => {};
+
+  private constructor(response: Response) {
+    if (!response.webSocket) throw new Error(`no WebSocket: ${response.status}`);
+    this.subprotocol = response.headers.get("sec-websocket-protocol");
+    this.#socket = response.webSocket;
+    this.#socket.binaryType = "arraybuffer";
+    this.closed = new Promise((resolve) => {
+      this.#socket.addEventListener("close", ({ code, reason }) => resolve({ code, reason }));
+    });
+    this.#socket.addEventListener("message", ({ data }) => {
+      this.#arrived.push(data instanceof ArrayBuffer ? new Uint8Array(data) : String(data));
+      this.#wake();
+    });
+    this.#socket.accept();
+  }
+
+  /** Dials; the edge's challenge is then the first frame. */
+  static async dial(): Promise<RelaySocket> {
+    const headers = { Upgrade: "websocket", "Sec-WebSocket-Protocol": DRAIN_SUBPROTOCOL };
+    return new RelaySocket(await exports.default.fetch(`${EDGE}/drain`, { headers }));
+  }
+
+  /** Dials and proves who it is. */
+  static async open(relay: keyof typeof relays = "relay-one"): Promise<RelaySocket> {
+    const socket = await RelaySocket.dial();
+    socket.send(hello(await socket.challenge(), { relay, secretKey: relays[relay].secretKey }));
+    const welcome = await socket.message();
+    if (welcome.type !== "welcome") throw new Error(`no welcome: ${welcome.type}`);
+    return socket;
+  }
+
+  send(message: ToEdge): void {
+    this.sendRaw(JSON.stringify(message));
+  }
+
+  sendRaw(frame: string | Uint8Array): void {
+    this.#socket.send(frame);
+  }
+
+  close(code?: number): void {
+    this.#socket.close(code);
+  }
+
+  async challenge(): Promise<Uint8Array> {
+    const message = await this.message();
+    if (message.type !== "challenge") throw new Error(`no challenge: ${message.type}`);
+    return decodeBase64(message.challenge);
+  }
+
+  async message(): Promise<ToRelay> {
+    const frame = await this.#frame();
+    if (typeof frame !== "string") throw new Error(`a binary frame of ${frame.length} bytes`);
+    return parseToRelay(frame);
+  }
+
+  async event(): Promise<DrainedEvent> {
+    const message = await this.message();
+    if (message.type !== "event") throw new Error(`no event: ${JSON.stringify(message)}`);
+    const frames: Uint8Array[] = [];
+    for (let missing = message.bytes; missing > 0;) {
+      const frame = await this.#frame();
+      if (typeof frame === "string") throw new Error("a text frame inside an event");
+      frames.push(frame);
+      missing -= frame.length;
+    }
+    const { seq, topic, delivery } = message;
+    return {
+      seq,
+      topic,
+      delivery,
+      sealed: concatBytes(...frames),
+      frames: frames.map(({ length }) => length),
+    };
+  }
+
+  async events(count: number): Promise<DrainedEvent[]> {
+    const events: DrainedEvent[] = [];
+    while (events.length < count) events.push(await this.event());
+    return events;
+  }
+
+  /** What the edge says to `done`. */
+  async done(seq: number, receipt: Uint8Array | string): Promise<ToRelay> {
+    this.send({ type: "done", seq, receipt: typeof receipt === "string" ? receipt : encodeBase64(receipt) });
+    return this.message();
+  }
+
+  /** Whether the edge has sent nothing more: its next frame answers a question that is asked only now. */
+  async isQuiet(): Promise<boolean> {
+    const answer = await this.done(NO_SUCH_SEQ, "AAAA");
+    return answer.type === "refused" && answer.seq === NO_SUCH_SEQ && this.#arrived.length === 0;
+  }
+
+  async #frame(): Promise<string | Uint8Array> {
+    for (;;) {
+      const frame = this.#arrived.shift();
+      if (frame !== undefined) return frame;
+      await Promise.race([
+        new Promise<void>((resolve) => (this.#wake = resolve)),
+        this.closed.then(({ code, reason }) => Promise.reject(new Error(`closed: ${code} ${reason}`))),
+      ]);
+    }
+  }
+}
+
+/** A relay's proof, true unless `changes` says otherwise. */
+export function hello(
+  challenge: Uint8Array,
+  changes: { relay?: string; secretKey?: Uint8Array; host?: string; stream?: string } = {},
+): ToEdge & { type: "hello" } {
+  const { relay = "relay-one", secretKey = relays["relay-one"].secretKey } = changes;
+  const proof = drainProof(changes.host ?? new URL(EDGE).host, changes.stream ?? STREAM, challenge);
+  return { type: "hello", relay, signature: encodeBase64(nacl.sign.detached(proof, secretKey)) };
+}
