@@ -16,7 +16,7 @@ export const VENV = join(ROOT, ".peers", "venv");
 const PEERS = {
   tor: { find: () => inPath("tor"), get: "apt-get install tor" },
   redis: { find: () => inPath("redis-server"), get: "apt-get install redis-server" },
-  postgres: { find: () => inPath("initdb") ?? newestPostgres(), get: "apt-get install postgresql" },
+  postgres: { find: () => newestPostgres() ?? inPath("initdb"), get: "apt-get install postgresql" },
   autobahn: {
     find: () => existing(join(VENV, "bin", "python")),
     get: "apt-get install python3-venv, then npm test again",

@@ -1,0 +1,94 @@
+import { cpSync, mkdtempSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { openQueue } from "../../relay/queue-open.ts";
+import { queueContract } from "./queue.contract.ts";
+import { closeAll, event, holdAndKill, range, receive, watch, type Place } from "./queue-watch.ts";
+
+describe("embedded", () => {
+  let root = "";
+  let template = "";
+  let places = 0;
+  beforeAll(async () => {
+    root = mkdtempSync(join(tmpdir(), "onionhook-queue-"));
+    template = join(root, "template");
+    await (await openQueue({ url: "embedded", dataDir: template, concurrency: 1, report: () => {} })).close();
+  }, 60_000);
+  afterAll(() => rmSync(root, { recursive: true }));
+
+  /** A queue that was opened and closed once: making one takes seconds. */
+  async function newPlace(): Promise<Place> {
+    const dataDir = join(root, `place-${(places += 1)}`);
+    cpSync(template, dataDir, { recursive: true });
+    return { url: "embedded", dataDir };
+  }
+
+  queueContract(newPlace);
+
+  test("a killed process leaves its events to the next at once, in order", async () => {
+    const place = await newPlace();
+    await holdAndKill(place);
+    const { queue, started, reports } = await watch(place, 1, receive);
+    await queue.resume();
+    await vi.waitFor(() => expect(started).toEqual(range(1, 6)), 2000);
+    expect(reports).toEqual([]);
+  }, 30_000);
+
+  test("the space of removed events is used again", async () => {
+    const place = await newPlace();
+    const { queue, received } = await watch(place, 1, receive);
+    await queue.resume();
+    const before = size(join(place.dataDir, "queue"));
+    const sealed = Buffer.alloc(12_582_912);
+    for (const seq of range(1, 12)) {
+      await queue.add(event(seq, sealed));
+      await vi.waitFor(() => expect(received).toHaveLength(seq), 10_000);
+      await queue.remove("a-stream", seq);
+    }
+    // 200 MB went through the table and the write-ahead log each.
+    expect(size(join(place.dataDir, "queue")) - before).toBeLessThan(200_000_000);
+  }, 60_000);
+
+  test("its directory is for its owner only", async () => {
+    const { dataDir } = await newPlace();
+    expect(statSync(join(template, "queue")).mode & 0o777).toBe(0o700);
+    expect(readdirSync(dataDir)).toEqual(["queue"]);
+  });
+
+  test("a second one on the same directory is refused while the first is open", async () => {
+    const place = await newPlace();
+    await watch(place, 1, receive);
+    await expect(watch(place, 1, receive)).rejects.toMatchObject({ code: "ERR_QUEUE_LOCKED" });
+    await closeAll();
+    await watch(place, 1, receive);
+  });
+
+  test.each<[fault: string, damage: (dir: string) => void]>([
+    ["of another major version", (dir) => writeFileSync(join(dir, "PG_VERSION"), "16\n")],
+    ["half-written", (dir) => rmSync(join(dir, "base"), { recursive: true })],
+    ["with a torn control file", (dir) => truncateSync(join(dir, "global", "pg_control"), 100)],
+    [
+      "that is empty",
+      (dir) => readdirSync(dir).forEach((name) => rmSync(join(dir, name), { recursive: true })),
+    ],
+  ])(
+    "a directory %s is made anew",
+    async (_fault, damage) => {
+      const place = await newPlace();
+      damage(join(place.dataDir, "queue"));
+      const { queue, received, reports } = await watch(place, 1, receive);
+      expect(reports).toEqual([["queue_rebuilt", {}]]);
+      await queue.resume();
+      await queue.add(event(1));
+      await vi.waitFor(() => expect(received).toHaveLength(1));
+    },
+    60_000,
+  );
+});
+
+/** Bytes of all files below a directory. */
+function size(dir: string): number {
+  const files = readdirSync(dir, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  return files.reduce((sum, file) => sum + statSync(join(file.parentPath, file.name)).size, 0);
+}

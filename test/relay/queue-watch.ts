@@ -1,0 +1,75 @@
+/** Opens queues, writes down what they do, and closes them again. For the contracts of the delivery queue. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import type { DeliveryQueue, Handler, QueuedEvent } from "../../relay/queue.ts";
+import { openQueue } from "../../relay/queue-open.ts";
+import { endProcess } from "../helpers/redis.ts";
+
+/** Where a queue is kept: what `openQueue` needs to find it again. */
+export interface Place {
+  readonly url: string;
+  readonly dataDir: string;
+}
+
+/** Longer than the poll of the queue (500 ms) is a failure where an event should start at once. */
+export const AT_ONCE_MS = 400;
+
+/** A queue's handler and receipts, watched. */
+export interface Watched {
+  readonly queue: DeliveryQueue;
+  /** The sequence numbers, in the order in which they were handed out. */
+  readonly started: number[];
+  readonly received: [seq: number, receipt: string][];
+  readonly reports: [event: string, fields: Readonly<Record<string, unknown>> | undefined][];
+}
+
+const open = new Set<DeliveryQueue>();
+
+export async function closeAll(): Promise<void> {
+  await Promise.all([...open].map((queue) => queue.close()));
+  open.clear();
+}
+
+export async function watch(place: Place, concurrency: number, handler: Handler): Promise<Watched> {
+  const started: number[] = [];
+  const received: Watched["received"] = [];
+  const reports: Watched["reports"] = [];
+  const queue = await openQueue({
+    ...place,
+    concurrency,
+    report: (name, fields) => void reports.push([name, fields]),
+  });
+  open.add(queue);
+  queue.process(
+    async (given, tries) => {
+      started.push(given.seq);
+      return handler(given, tries);
+    },
+    ({ seq }, receipt) => void received.push([seq, receipt]),
+  );
+  return { queue, started, received, reports };
+}
+
+export function event(seq: number, sealed: Uint8Array = Buffer.from(`sealed ${seq}`)): QueuedEvent {
+  return { stream: "a-stream", seq, topic: "webhook.github.push", delivery: `guid-${seq}`, sealed };
+}
+
+export async function addAll(queue: DeliveryQueue, from: number, to: number): Promise<void> {
+  for (const seq of range(from, to)) await queue.add(event(seq));
+}
+
+export function range(from: number, to: number): number[] {
+  return Array.from({ length: to - from + 1 }, (_, index) => from + index);
+}
+
+export const receive: Handler = async ({ seq }) => ({ kind: "received", receipt: `receipt ${seq}` });
+
+/** Runs a process that has three of six events in hand, and kills it. Resolves with the time of its death. */
+export async function holdAndKill({ url, dataDir }: Place): Promise<number> {
+  const program = join(import.meta.dirname, "queue-holder.ts");
+  const holder = spawn(process.execPath, [program, url, dataDir], { stdio: ["ignore", "pipe", "inherit"] });
+  await once(holder.stdout, "data");
+  await endProcess(holder, "SIGKILL");
+  return Date.now();
+}
