@@ -24,7 +24,7 @@ import { opened, step, type SessionOutput, type SessionState, type SessionWorld 
  * Bytes that may wait for a slow reader. It is looked at before a frame is added, so that one session
  * holds at most this and one frame more; two events of GitHub's 25 MiB on JSON fit.
  */
-export const MAX_BUFFERED = 64 * 1024 * 1024;
+const MAX_BUFFERED = 64 * 1024 * 1024;
 
 /** Bytes. Who has not joined has nothing longer to say. */
 const MAX_HANDSHAKE_FRAME = 16 * 1024;

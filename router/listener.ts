@@ -11,7 +11,7 @@ import type { Realm } from "./realm.ts";
 import { clearStaleSocket, restrictSocket } from "./unix-socket.ts";
 
 /** Milliseconds from a client's connecting to its WELCOME: circuits are built by then, keys are at hand. */
-export const JOIN_DEADLINE = 10_000;
+const JOIN_DEADLINE = 10_000;
 
 /** Milliseconds for a client to answer our close frame, through a slow circuit too. */
 const CLOSE_DEADLINE = 5_000;

@@ -49,7 +49,7 @@ export function allowing(
 }
 
 /** Length of what stands before a wildcard's first empty component. */
-export function literalHead({ uri }: Permission): number {
+function literalHead({ uri }: Permission): number {
   return uri.indexOf("..");
 }
 

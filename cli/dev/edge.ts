@@ -97,9 +97,11 @@ const edge :Workerd.Worker = (
 `;
 }
 
-/** The program itself, not the script in node_modules/.bin: that would be one more process in between. */
+/** Wrangler's own workerd: the program itself, since the script that npm links is one more process in between. */
 function workerdBinary(require: NodeJS.Require): string {
   const arch = process.arch === "arm64" ? "arm64" : "64";
-  const fromWorkerd = createRequire(require.resolve("workerd/package.json"));
+  const fromWorkerd = createRequire(
+    createRequire(require.resolve("wrangler/package.json")).resolve("workerd/package.json"),
+  );
   return fromWorkerd.resolve(`@cloudflare/workerd-${process.platform}-${arch}/bin/workerd`);
 }

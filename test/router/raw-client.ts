@@ -1,5 +1,5 @@
 /** A WAMP client that does nothing by itself: a test sends lists and awaits lists. */
-import { createPrivateKey, createPublicKey, generateKeyPairSync, sign, type KeyObject } from "node:crypto";
+import { createPublicKey, generateKeyPairSync, sign, type KeyObject } from "node:crypto";
 import { once } from "node:events";
 import { WebSocket, type ClientOptions } from "ws";
 import {
@@ -18,14 +18,6 @@ export interface KeyPair {
 
 export function newKeyPair(): KeyPair {
   const { privateKey } = generateKeyPairSync("ed25519");
-  const spki = createPublicKey(privateKey).export({ format: "der", type: "spki" });
-  return { privateKey, publicHex: spki.subarray(-32).toString("hex") };
-}
-
-/** A key pair from its 32-byte seed. */
-export function keyPairFromSeed(seed: Uint8Array): KeyPair {
-  const der = Buffer.concat([Buffer.from("302e020100300506032b657004220420", "hex"), seed]);
-  const privateKey = createPrivateKey({ key: der, format: "der", type: "pkcs8" });
   const spki = createPublicKey(privateKey).export({ format: "der", type: "spki" });
   return { privateKey, publicHex: spki.subarray(-32).toString("hex") };
 }

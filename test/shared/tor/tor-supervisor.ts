@@ -1,0 +1,79 @@
+/** What `onionhook dev` does with tor processes: starts them, starts them again, ends them all. */
+import { spawn, type ChildProcess } from "node:child_process";
+import { accessSync, constants } from "node:fs";
+import { delimiter, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { PartHandle } from "../../../shared/tor/private-network.ts";
+
+/** Milliseconds before a tor that died is started again. */
+const PAUSE_MS = 200;
+
+/** The path of tor, if it is installed. */
+export function findTor(): string | undefined {
+  const folders = [...(process.env["PATH"] ?? "").split(delimiter), "/usr/sbin"];
+  return folders.map((folder) => join(folder, "tor")).find(isExecutable);
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+export interface TorSupervisor {
+  spawn(name: string, argv: string[]): PartHandle;
+  /** Is told the name of a tor that was started again. */
+  onRestart: (name: string) => void;
+  /** SIGKILL to the process of that name; resolves when it is dead. */
+  kill(name: string): Promise<void>;
+  /** Processes that run now. */
+  readonly pids: number[];
+}
+
+export function makeTorSupervisor(): TorSupervisor {
+  const running = new Map<string, ChildProcess>();
+  const supervisor: TorSupervisor = {
+    onRestart: () => undefined,
+    spawn(name, argv) {
+      const stopping = new AbortController();
+      const [program = "", ...args] = argv;
+      const live = async (): Promise<void> => {
+        for (let restarts = 0; !stopping.signal.aborted; restarts += 1) {
+          const child = spawn(program, args, { stdio: "ignore" });
+          running.set(name, child);
+          const exited = new Promise((resolve) => child.once("exit", resolve).once("error", resolve));
+          if (restarts > 0) supervisor.onRestart(name);
+          await exited;
+          running.delete(name);
+          await sleep(PAUSE_MS, undefined, { signal: stopping.signal }).catch(() => undefined);
+        }
+      };
+      const exited = live();
+      return {
+        get pid() {
+          return running.get(name)?.pid;
+        },
+        exited,
+        async stop() {
+          stopping.abort();
+          running.get(name)?.kill("SIGKILL");
+          await exited;
+        },
+      };
+    },
+    async kill(name) {
+      const child = running.get(name);
+      if (child === undefined) throw new Error(`${name} does not run`);
+      const dead = new Promise((resolve) => child.once("exit", resolve));
+      child.kill("SIGKILL");
+      await dead;
+    },
+    get pids() {
+      return [...running.values()].map((child) => child.pid ?? 0);
+    },
+  };
+  return supervisor;
+}
