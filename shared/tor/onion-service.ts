@@ -1,0 +1,192 @@
+/**
+ * Keeps an onion service published for as long as we live, through the control port of a tor that may
+ * die and come back.
+ *
+ * | state     | on                                | next, and what is reported                      |
+ * |-----------|-----------------------------------|-------------------------------------------------|
+ * | waiting   | connected, added, descriptor up   | published: `published {}`                       |
+ * | waiting   | any failure                       | waiting, twice as long (100 ms to 5 s)          |
+ * | published | the control connection ends       | waiting, 100 ms: `unpublished {}`               |
+ * | published | introduction points stay lost     | the same, having ended the connection           |
+ * | any       | close(), `signal`                 | closed; the service ends with its connection    |
+ *
+ * The service belongs to our control connection (it is not detached), so tor forgets it when we die.
+ *
+ * Why introduction points are watched: tor limits how many circuits to them a service may build in
+ * 300 s, and publishes no new descriptor while some are missing (hs_service.c). Relays that die in quick
+ * succession use that limit up, and nobody reaches the service for minutes; added anew, it begins anew.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import { OnionhookError, describeError } from "../errors.ts";
+import type { Report } from "../report.ts";
+import { connectControl, type Control } from "./control.ts";
+import { isLocalAddress, isPort, localAddressText, type LocalAddress } from "./local-socket.ts";
+import { clientAuthText, onionAddress, onionKeyBlob } from "./onion-keys.ts";
+
+export interface OnionServiceOptions {
+  /** The control port of the tor that serves it. */
+  control: LocalAddress;
+  /** ed25519 seed, 32 bytes: the same seed is the same address. Secret. */
+  seed: Uint8Array;
+  /** The port under the onion address. */
+  virtualPort: number;
+  /** Where connections go: a unix socket, or a port of this machine's loopback. */
+  target: LocalAddress;
+  /** x25519 public keys, 32 bytes each, of those who may connect. */
+  clients: readonly Uint8Array[];
+  /** Must be said when there are no clients: anybody who knows the address may connect. */
+  open?: boolean;
+  /**
+   * Milliseconds that introduction points may be missing before the service is added anew. Default
+   * {@link INTRODUCTION_GRACE_MS}; 6000 is right for the private network, where circuits take no time.
+   */
+  introductionGraceMs?: number;
+  report: Report;
+  signal?: AbortSignal | undefined;
+}
+
+export interface OnionService {
+  /** `<56 characters>.onion`. Not for logs. */
+  readonly address: string;
+  /** Resolves when it is published for the first time; rejects when it is closed before. */
+  readonly published: Promise<void>;
+  /** Takes the service down. Resolves when nothing of it runs any more. */
+  close(): Promise<void>;
+}
+
+/** Milliseconds before the first and the longest pause between two tries: a tor is back in about 1 s. */
+const FIRST_PAUSE_MS = 100;
+const LONGEST_PAUSE_MS = 5000;
+/** Milliseconds for a descriptor to reach its first directory; 2 s are usual, a cold tor takes longer. */
+const UPLOAD_TIMEOUT_MS = 60_000;
+/** Milliseconds between looks at the introduction points. */
+const INTRODUCTION_CHECK_MS = 2000;
+/** Introduction points of a service: three for each of its two descriptors (rend-spec-v3). */
+const INTRODUCTION_POINTS = 6;
+/** Milliseconds: tor replaces a lost introduction point within seconds while it may. */
+const INTRODUCTION_GRACE_MS = 30_000;
+
+/**
+ * Begins to publish and goes on until it is closed.
+ * @throws OnionhookError `ERR_TOR_ONION_OPEN` without clients and without `open`;
+ *   `ERR_TOR_CLIENT_KEY` for a key that anybody could use. RangeError for a wrong port or target.
+ */
+export function publishOnionService(options: OnionServiceOptions): OnionService {
+  const { report, introductionGraceMs: graceMs = INTRODUCTION_GRACE_MS } = options;
+  const address = onionAddress(options.seed);
+  const addOnion = addOnionCommand(options);
+  const closing = new AbortController();
+  const signal =
+    options.signal === undefined ? closing.signal : AbortSignal.any([closing.signal, options.signal]);
+  const published = Promise.withResolvers<void>();
+  // Whoever does not wait for it need not handle its failure either.
+  published.promise.catch(() => undefined);
+
+  /** One life of a control connection. Returns when it ends, having been published or not. */
+  async function publishOnce(onPublished: () => void): Promise<void> {
+    const control = await connectControl(options.control, { signal });
+    const end = (): void => control.close();
+    signal.addEventListener("abort", end, { once: true });
+    try {
+      await Promise.all([descriptorUploaded(control, address, signal), control.command(addOnion)]);
+      onPublished();
+      await introductionsLost(control, address, graceMs, signal);
+    } finally {
+      signal.removeEventListener("abort", end);
+      control.close();
+    }
+  }
+
+  async function supervise(): Promise<void> {
+    let pause = FIRST_PAUSE_MS;
+    let lastCode: string | undefined;
+    while (!signal.aborted) {
+      let isPublished = false;
+      try {
+        await publishOnce(() => {
+          isPublished = true;
+          pause = FIRST_PAUSE_MS;
+          lastCode = undefined;
+          report("published", {});
+          published.resolve();
+        });
+      } catch (error) {
+        if (signal.aborted) break;
+        const described = describeError(error);
+        // Said once, not at every try.
+        if (described.code !== lastCode) report("error", { ...described });
+        lastCode = described.code;
+      }
+      if (isPublished) report("unpublished", {});
+      await sleep(pause, undefined, { signal }).catch(() => undefined);
+      pause = isPublished ? FIRST_PAUSE_MS : Math.min(2 * pause, LONGEST_PAUSE_MS);
+    }
+    published.reject(new OnionhookError("ERR_TOR_ONION_CLOSED", "the onion service was closed"));
+  }
+
+  const done = supervise();
+  return {
+    address,
+    published: published.promise,
+    async close() {
+      closing.abort();
+      await done;
+    },
+  };
+}
+
+async function descriptorUploaded(control: Control, address: string, signal: AbortSignal): Promise<void> {
+  const id = address.replace(/\.onion$/, "");
+  await control.waitFor("HS_DESC", (text) => text.startsWith(`UPLOADED ${id} `), {
+    timeoutMs: UPLOAD_TIMEOUT_MS,
+    signal,
+  });
+}
+
+/** Resolves when introduction points have been missing for `graceMs`, or the connection ended. */
+async function introductionsLost(
+  control: Control,
+  address: string,
+  graceMs: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const id = address.replace(/\.onion$/, "");
+  const isOurs = (circuit: string): boolean => circuit.includes("HSSI_ESTABLISHED") && circuit.includes(id);
+  const ended = new AbortController();
+  void control.closed.then(() => ended.abort());
+  let completeAt = performance.now();
+  while (performance.now() - completeAt < graceMs) {
+    await sleep(INTRODUCTION_CHECK_MS, undefined, { signal: ended.signal }).catch(() => undefined);
+    if (ended.signal.aborted || signal.aborted) return;
+    const circuits = (await control.getInfo("circuit-status")).split("\n");
+    if (circuits.filter(isOurs).length >= INTRODUCTION_POINTS) completeAt = performance.now();
+  }
+}
+
+/** Holds the service's secret key. */
+function addOnionCommand({ seed, virtualPort, target, clients, open = false }: OnionServiceOptions): string {
+  if (!isPort(virtualPort)) throw new RangeError("virtualPort: 1 to 65535");
+  if (!isLoopback(target))
+    throw new RangeError("target: expected a loopback address, or a path without spaces");
+  if (clients.length === 0 && !open) {
+    throw new OnionhookError(
+      "ERR_TOR_ONION_OPEN",
+      "an onion service without clients would be open to anybody",
+      {
+        hint: "Give the public key of every client, or say that it is to be open.",
+      },
+    );
+  }
+  const flags = clients.length === 0 ? "DiscardPK" : "DiscardPK,V3Auth";
+  const allowed = clients.map((key) => ` ClientAuthV3=${clientAuthText(key)}`).join("");
+  const port = `Port=${virtualPort},${localAddressText(target)}`;
+  return `ADD_ONION ${onionKeyBlob(seed)} Flags=${flags} ${port}${allowed}`;
+}
+
+/** The service's target is on this machine: Tor would happily forward to any other. */
+function isLoopback(target: LocalAddress): boolean {
+  if (!isLocalAddress(target)) return false;
+  // Arguments of ADD_ONION end at a space and cannot be quoted.
+  if ("path" in target) return !/\s/.test(target.path);
+  return target.host === "::1" || target.host.startsWith("127.");
+}
