@@ -130,9 +130,9 @@ async function run(
     crossbar: options.crossbar,
     sampleBuild: [process.execPath, join(options.root, "cli/dev/sample/build-docs.mjs")],
   });
-  const part = (name: string, config: string) => {
+  const part = (name: string, config: string, onRestarted = () => {}) => {
     const argv = [process.execPath, join(options.root, "cli/main.ts"), name, "--config", config, "--json"];
-    processes.start({ name, argv, restart: () => true });
+    processes.start({ name, argv, restart: () => true, onRestarted });
   };
   const webhook = `http://127.0.0.1:${edgePort}/webhook/github`;
   const clock = makeClock();
@@ -151,7 +151,8 @@ async function run(
     return healthy(`http://127.0.0.1:${edgePort}/health`);
   });
   const torReady = network?.start();
-  part("router", paths.router);
+  // A router that died took its onion service with it; it publishes the same one again.
+  part("router", paths.router, () => network?.republished());
   part("relay", paths.relay);
   part("builder", paths.builder);
 
@@ -278,6 +279,11 @@ function startStage(
 /** The private Tor network as parts of the run. */
 function makeNetwork(tor: string, layout: Layout, processes: Processes, output: Output) {
   let isUp = false;
+  const takeUp = (name: string) => {
+    network.restarted(name).catch((error: unknown) => {
+      output.forward({ event: "error", at: nowMs(), ...describeError(error), part: `tor:${name}` });
+    });
+  };
   const network = makePrivateNetwork({
     dir: layout.tor,
     tor,
@@ -287,13 +293,7 @@ function makeNetwork(tor: string, layout: Layout, processes: Processes, output: 
         argv,
         // While it starts, the network itself decides what to do about a tor that dies.
         restart: () => isUp,
-        onRestarted: () => {
-          network
-            .restarted(name)
-            .catch((error: unknown) =>
-              output.forward({ event: "error", at: nowMs(), ...describeError(error), part: `tor:${name}` }),
-            );
-        },
+        onRestarted: () => takeUp(name),
       }),
     report: (_event, fields) => {
       if (typeof fields?.["reason"] === "string") output.say(`  tor      starting over: ${fields["reason"]}`);
@@ -301,11 +301,16 @@ function makeNetwork(tor: string, layout: Layout, processes: Processes, output: 
     clientAuth: [{ onion: layout.onion.address, secret: layout.onion.clientSecret }],
   });
   return {
-    ...network,
     socks: network.socks,
+    serviceControl: network.serviceControl,
+    close: network.close,
     async start() {
       await network.start();
       isUp = true;
+    },
+    /** The onion service is published anew: its clients need new circuits, as if its tor had been away. */
+    republished() {
+      if (isUp) takeUp("service");
     },
   };
 }
