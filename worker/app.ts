@@ -3,7 +3,7 @@ import { describeError } from "../shared/errors.ts";
 import type { Report } from "../shared/report.ts";
 import { DRAIN_SUBPROTOCOL } from "../shared/drain.ts";
 import { type EdgeConfig, type Env, configOf } from "./config.ts";
-import { readWebhook, type Webhook } from "./github.ts";
+import { discardBody, readWebhook, type Webhook } from "./github.ts";
 import { Refusal } from "./refusal.ts";
 
 /** What the outbox answers to a delivery that it holds durably. */
@@ -63,7 +63,8 @@ export function makeApp({ outboxOf, report }: AppParts): Hono<{ Bindings: Env }>
 
   app.notFound((c) => c.json(new Refusal("ERR_NOT_FOUND").body, 404));
 
-  app.onError((error, c) => {
+  app.onError(async (error, c) => {
+    await discardBody(c.req.raw);
     if (error instanceof Refusal) {
       if (error.code === "ERR_METHOD") c.header("Allow", "POST");
       return c.json(error.body, error.status);

@@ -63,7 +63,7 @@ function topic(event: string): string {
 async function readBody(request: Request): Promise<Uint8Array<ArrayBuffer>> {
   let body = new Uint8Array(declaredLength(request));
   let length = 0;
-  for await (const chunk of request.body ?? []) {
+  for await (const chunk of request.body?.values({ preventCancel: true }) ?? []) {
     const end = length + chunk.length;
     if (end > MAX_BODY_BYTES) throw new Refusal("ERR_BODY_TOO_LARGE");
     if (end > body.length) {
@@ -81,4 +81,23 @@ async function readBody(request: Request): Promise<Uint8Array<ArrayBuffer>> {
 function declaredLength(request: Request): number {
   const text = request.headers.get("content-length") ?? "";
   return /^\d+$/.test(text) ? Number(text) : 0;
+}
+
+/** More than GitHub ever sends; a sender of more is not waited for. */
+const MAX_DISCARDED_BYTES = 32 * 1024 * 1024;
+
+/**
+ * Reads what is left of a refused request and forgets it: a sender that is cut off while it writes may
+ * never see the answer.
+ */
+export async function discardBody(request: Request): Promise<void> {
+  let discarded = 0;
+  try {
+    for await (const chunk of request.body ?? []) {
+      discarded += chunk.length;
+      if (discarded > MAX_DISCARDED_BYTES) return;
+    }
+  } catch {
+    // The sender is gone, and with it whoever would read the answer.
+  }
 }

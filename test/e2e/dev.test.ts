@@ -1,8 +1,14 @@
+import { spawn } from "node:child_process";
 import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { afterEach, describe, expect, it } from "vitest";
+import { post } from "../../cli/send.ts";
+import { encodeUtf8 } from "../../shared/bytes.ts";
+import { readSecretFile } from "../../shared/host/key-file.ts";
 import { dataFolder, type Dev, eventually, processesNaming, startDev } from "../helpers/dev.ts";
+import { ROOT } from "../helpers/peers.ts";
 
 /** Everything here is the same with and without Tor; without, it takes seconds. test/e2e/onion.test.ts has Tor. */
 const LOOPBACK = ["--no-tor", "--port", "0"];
@@ -107,6 +113,42 @@ describe("onionhook dev", () => {
     await run.exited;
     await eventually("no process of the run is left", () => processesNaming(path).length === 0);
     await eventually("no build is left", () => processesNaming("sleep\u0000600").length === 0);
+  });
+
+  it("ends with everything when npm, which started it, is killed", async () => {
+    const path = folder();
+    const npm = spawn("npm", ["start", "--", ...LOOPBACK, "--no-sample", "--json", "--data-dir", path], {
+      cwd: ROOT,
+      stdio: ["ignore", "pipe", "ignore"],
+    });
+    open.push(() => void npm.kill("SIGKILL"));
+    await new Promise<void>((resolve) => {
+      createInterface({ input: npm.stdout }).on("line", (line) => {
+        if (line.startsWith('{"event":"ready"')) resolve();
+      });
+    });
+    expect(processesNaming(path).length).toBeGreaterThanOrEqual(5);
+    npm.kill("SIGKILL");
+    await eventually("no process of the run is left", () => processesNaming(path).length === 0, 20_000);
+  });
+
+  it("takes 25 MiB, GitHub's largest, and no byte more", async () => {
+    const run = dev(folder(), "--no-sample");
+    const { webhook, secret_file } = await run.ready();
+    const secret = readSecretFile(secret_file);
+    const [before, after] = ['{"ref":"refs/heads/main","padding":"', '"}'];
+    const largest = encodeUtf8(before + "x".repeat(25 * 1024 * 1024 - before.length - after.length) + after);
+    const taken = await post(webhook, secret, "push", largest);
+    expect(taken.status).toBe(202);
+    await run.until("opened", (event) => event.event === "opened" && event["delivery"] === taken.delivery);
+    await run.until("done", (event) => event.event === "done" && event["delivery"] === taken.delivery);
+    const refused = await post(
+      webhook,
+      secret,
+      "push",
+      encodeUtf8(`${Buffer.from(largest).toString("latin1")} `),
+    );
+    expect(refused).toMatchObject({ status: 413, answer: { error: { code: "ERR_BODY_TOO_LARGE" } } });
   });
 
   it("names a busy port and the remedy", async () => {

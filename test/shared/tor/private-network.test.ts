@@ -6,24 +6,22 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import tls from "node:tls";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, expect, it } from "vitest";
 import { OnionhookError } from "../../../shared/errors.ts";
 import { connectControl } from "../../../shared/tor/control.ts";
 import { clientAuthPublicKey, onionAddress, onionKeyBlob } from "../../../shared/tor/onion-keys.ts";
 import { publishOnionService, type OnionService } from "../../../shared/tor/onion-service.ts";
 import { makePrivateNetwork, type PrivateNetwork } from "../../../shared/tor/private-network.ts";
 import { dial, parseSocksProxy } from "../../../shared/tor/socks.ts";
-import { findTor, makeTorSupervisor } from "./tor-supervisor.ts";
-
-const tor = findTor();
-const required = process.env["REQUIRE_PEERS"] !== undefined;
+import { describeWith } from "../../helpers/peers.ts";
+import { makeTorSupervisor } from "./tor-supervisor.ts";
 
 /** Virtual port of the echo server; the next one is closed. */
 const PORT = 80;
 /** Milliseconds within which the network has to be usable after any of its processes was killed. */
 const RECOVERY_MS = 45_000;
 
-describe.skipIf(tor === undefined && !required)("a private Tor network (real tor)", () => {
+describeWith("tor", "a private Tor network (real tor)", (tor) => {
   const mine = { seed: randomBytes(32), secret: randomBytes(32) };
   const noKey = { seed: randomBytes(32) };
   const wrongKey = { seed: randomBytes(32), secret: randomBytes(32) };
@@ -44,7 +42,7 @@ describe.skipIf(tor === undefined && !required)("a private Tor network (real tor
     echoPort = (echo.address() as net.AddressInfo).port;
     network = makePrivateNetwork({
       dir,
-      tor: tor ?? "tor",
+      tor,
       spawn: supervisor.spawn,
       report: (event, fields) => reports.push({ event, fields }),
       clientAuth: [
@@ -225,7 +223,7 @@ describe.skipIf(tor === undefined && !required)("a private Tor network (real tor
     expect(supervisor.pids).toEqual([]);
     const fingerprint = async () =>
       /"fingerprint":"\w+"/.exec(await readFile(join(dir, "net.json"), "utf8"))?.[0];
-    const options = { dir, tor: tor ?? "tor", spawn: supervisor.spawn, report: () => undefined };
+    const options = { dir, tor, spawn: supervisor.spawn, report: () => undefined };
     const before = await fingerprint();
 
     const warm = makePrivateNetwork(options);

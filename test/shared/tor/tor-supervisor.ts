@@ -1,27 +1,10 @@
 /** What `onionhook dev` does with tor processes: starts them, starts them again, ends them all. */
 import { spawn, type ChildProcess } from "node:child_process";
-import { accessSync, constants } from "node:fs";
-import { delimiter, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { PartHandle } from "../../../shared/tor/private-network.ts";
 
 /** Milliseconds before a tor that died is started again. */
 const PAUSE_MS = 200;
-
-/** The path of tor, if it is installed. */
-export function findTor(): string | undefined {
-  const folders = [...(process.env["PATH"] ?? "").split(delimiter), "/usr/sbin"];
-  return folders.map((folder) => join(folder, "tor")).find(isExecutable);
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 export interface TorSupervisor {
   spawn(name: string, argv: string[]): PartHandle;

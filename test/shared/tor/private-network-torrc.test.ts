@@ -1,0 +1,58 @@
+import { describe, expect, it } from "vitest";
+import { TORS, type Plan, type Role } from "../../../shared/tor/private-network-plan.ts";
+import { RESOLV_CONF, torrc } from "../../../shared/tor/private-network-torrc.ts";
+
+const plan: Plan = {
+  orPorts: { authority: 5001, relay1: 5002, relay2: 5003, relay3: 5004, relay4: 5005 },
+  dirPort: 7000,
+  socksPort: 9000,
+  v3Ident: "A".repeat(40),
+  fingerprint: "B".repeat(40),
+  votingOffset: 42,
+};
+
+function text(role: Role, networkOn = true, dir = "/data/tor"): string[] {
+  const tor = TORS.find((each) => each.role === role) ?? { name: role, role };
+  return torrc({ dir, plan, tor, networkOn, ownerPid: 1234 }).split("\n");
+}
+
+describe("torrc", () => {
+  it.each(TORS)("keeps $name on loopback and to its own authority", (tor) => {
+    const lines = torrc({ dir: "/data/tor", plan, tor, networkOn: true, ownerPid: 1234 }).split("\n");
+    expect(lines).toContain("TestingTorNetwork 1");
+    expect(lines).toContain("OutboundBindAddress 127.0.0.1");
+    expect(lines).toContain("__OwningControllerProcess 1234");
+    expect(lines.filter((line) => line.startsWith("DirAuthority "))).toEqual([
+      `DirAuthority authority orport=5001 no-v2 v3ident=${"A".repeat(40)} 127.0.0.1:7000 ${"B".repeat(40)}`,
+    ]);
+    for (const line of lines) expect(line).not.toMatch(/\d+\.\d+\.\d+\.\d+(?<!127\.0\.0\.[01])(?!\/)/);
+  });
+
+  it("lets relays leave to loopback only, and ask no DNS server", () => {
+    const policies = text("relay").filter((line) => line.startsWith("ExitPolicy "));
+    expect(policies).toEqual(["ExitPolicy accept 127.0.0.0/8:*", "ExitPolicy reject *:*"]);
+    expect(text("relay")).toContain('ServerDNSResolvConfFile "/data/tor/resolv.conf"');
+    expect(RESOLV_CONF).toBe("nameserver 127.0.0.1:1\n");
+  });
+
+  it("says in the file what SETCONF said to the running tor", () => {
+    expect(text("authority")).toContain("TestingV3AuthVotingStartOffset 42");
+    for (const role of ["client", "service"] as const) {
+      expect(text(role, false)).toContain("DisableNetwork 1");
+      expect(text(role, true)).not.toContain("DisableNetwork 1");
+    }
+    expect(text("relay", false)).not.toContain("DisableNetwork 1");
+  });
+
+  it("isolates by credential and explains errors on both SocksPorts", () => {
+    expect(text("client").filter((line) => line.startsWith("SocksPort "))).toEqual([
+      "SocksPort 127.0.0.1:9000 IsolateSOCKSAuth ExtendedErrors",
+      'SocksPort "unix:\\"/data/tor/client/socks\\" IsolateSOCKSAuth ExtendedErrors"',
+    ]);
+    expect(text("service")).toContain("SocksPort 0");
+  });
+
+  it("quotes folders with spaces, # and quotes", () => {
+    expect(text("service", true, '/a "b" #c')).toContain('DataDirectory "/a \\"b\\" #c/service"');
+  });
+});
