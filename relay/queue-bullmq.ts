@@ -10,9 +10,9 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Job, Queue, type IQueueBackend, type JobJson } from "bullmq";
 import { describeError } from "../shared/errors.ts";
+import { pauseMs } from "../shared/host/backoff.ts";
 import type { Report } from "../shared/report.ts";
 import type { Added, DeliveryQueue, Handler, OnReceived, Outcome, QueuedEvent } from "./queue.ts";
-import { backoffMs } from "./queue-backoff.ts";
 import { makeDispatch } from "./queue-dispatch.ts";
 import { isJobGone, makeOutage } from "./queue-outage.ts";
 import { CHECK_MS, QUEUE_NAME, type QueueStore } from "./queue-store.ts";
@@ -23,6 +23,8 @@ const CLOSE_GRACE_MS = 8000;
 const CLOSE_STORE_MS = 1000;
 /** Milliseconds until the store is asked again to settle an event. */
 const SETTLE_RETRY_MS = 500;
+/** For an event whose handler threw: a fault that passes by itself has then passed. */
+const PAUSES = { firstMs: 1000, capMs: 60_000 };
 /** Entries kept of BullMQ's stream of events, which nothing here reads. */
 const EVENTS_KEPT = 256;
 
@@ -90,7 +92,7 @@ export function makeBullmqQueue(store: QueueStore, concurrency: number, report: 
       return await handle({ stream, seq, topic, delivery, sealed }, tries);
     } catch (error) {
       report("error", { ...describeError(error), stream, seq, delivery });
-      return { kind: "later", delayMs: backoffMs(tries) };
+      return { kind: "later", delayMs: pauseMs(tries, PAUSES) };
     }
   };
 

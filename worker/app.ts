@@ -2,7 +2,7 @@ import { Hono } from "hono";
 import { describeError } from "../shared/errors.ts";
 import type { Report } from "../shared/report.ts";
 import { DRAIN_SUBPROTOCOL } from "../shared/drain.ts";
-import { type EdgeConfig, type Env, configOf } from "./config.ts";
+import { type EdgeConfig, type Settings, configOf } from "./config.ts";
 import { discardBody, readWebhook, type Webhook } from "./github.ts";
 import { Refusal } from "./refusal.ts";
 
@@ -22,13 +22,13 @@ export interface OutboxPort {
   drain(request: Request): Promise<Response>;
 }
 
-export interface AppParts {
+export interface AppParts<Env extends Settings> {
   outboxOf: (env: Env, config: EdgeConfig) => OutboxPort;
   report: Report;
 }
 
 /** The edge's HTTP surface: `POST /webhook/github`, `GET /health`, `GET /drain`. */
-export function makeApp({ outboxOf, report }: AppParts): Hono<{ Bindings: Env }> {
+export function makeApp<Env extends Settings>({ outboxOf, report }: AppParts<Env>): Hono<{ Bindings: Env }> {
   const app = new Hono<{ Bindings: Env }>();
 
   app.all("/webhook/github", async (c) => {
@@ -77,7 +77,7 @@ export function makeApp({ outboxOf, report }: AppParts): Hono<{ Bindings: Env }>
   return app;
 }
 
-function configured(env: Env): EdgeConfig {
+function configured(env: Settings): EdgeConfig {
   try {
     return configOf(env);
   } catch {

@@ -2,11 +2,9 @@ import * as v from "valibot";
 import { NAME } from "../shared/delivery.ts";
 import { OnionhookError } from "../shared/errors.ts";
 import { type KeyKind, type KeyVisibility, parseKey } from "../shared/keys.ts";
-import type { Outbox } from "./outbox.ts";
 
-/** The bindings of wrangler.toml, as the runtime hands them over: unchecked. */
-export interface Env {
-  OUTBOX: DurableObjectNamespace<Outbox>;
+/** The settings among the bindings of wrangler.toml, as the runtime hands them over: unchecked. */
+export interface Settings {
   WEBHOOK_SECRET?: unknown;
   EDGE_BOX_KEY?: unknown;
   RECIPIENT?: unknown;
@@ -50,7 +48,7 @@ const bindings = v.object({
  * Checks the bindings, all at once. Secrets are never repeated in the error.
  * @throws OnionhookError `ERR_EDGE_CONFIG`, naming every fault.
  */
-function parseConfig(env: Env): EdgeConfig {
+function parseConfig(env: Settings): EdgeConfig {
   const result = v.safeParse(bindings, env);
   if (!result.success) {
     const faults = result.issues.map((issue) => `${v.getDotPath(issue) ?? "the bindings"}: ${issue.message}`);
@@ -67,10 +65,10 @@ function parseConfig(env: Env): EdgeConfig {
   };
 }
 
-const parsed = new WeakMap<Env, EdgeConfig>();
+const parsed = new WeakMap<Settings, EdgeConfig>();
 
 /** {@link parseConfig}, once for a set of bindings: checking keys takes about a millisecond. */
-export function configOf(env: Env): EdgeConfig {
+export function configOf(env: Settings): EdgeConfig {
   const config = parsed.get(env) ?? parseConfig(env);
   parsed.set(env, config);
   return config;

@@ -1,11 +1,16 @@
 import { makeApp } from "./app.ts";
-import type { Env } from "./config.ts";
+import type { Settings } from "./config.ts";
 import { Outbox } from "./outbox.ts";
 import { printReport } from "./print-report.ts";
 
 export { Outbox };
 
-const app = makeApp({
+/** The bindings of wrangler.toml. */
+export interface Env extends Settings {
+  OUTBOX: DurableObjectNamespace<Outbox>;
+}
+
+const app = makeApp<Env>({
   report: printReport,
   outboxOf(env, config) {
     const outbox = env.OUTBOX.getByName(config.recipient.name);

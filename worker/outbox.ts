@@ -10,7 +10,7 @@ import { encodeEvent, replaceLeadingNul } from "../shared/event.ts";
 import { openReceipt } from "../shared/receipt.ts";
 import type { Report } from "../shared/report.ts";
 import type { Taken } from "./app.ts";
-import { configOf, type EdgeConfig, type Env } from "./config.ts";
+import { configOf, type EdgeConfig, type Settings } from "./config.ts";
 import { type Drain, drainSchema, fillWindow, type Output, stepDrain, type Surroundings } from "./drain.ts";
 import type { Webhook } from "./github.ts";
 import { openOutboxSql, type OutboxSql } from "./outbox-sql.ts";
@@ -23,13 +23,13 @@ const CHALLENGE_BYTES = 32;
  * builder's receipt comes back. Nothing that must survive is held in memory: rows are in SQLite, and a
  * socket's state in its attachment.
  */
-export class Outbox extends DurableObject<Env> {
+export class Outbox extends DurableObject<Settings> {
   readonly #config: EdgeConfig;
   readonly #shared: Uint8Array;
   readonly #sql: OutboxSql;
   readonly #report: Report = printReport;
 
-  constructor(state: DurableObjectState, env: Env) {
+  constructor(state: DurableObjectState, env: Settings) {
     super(state, env);
     this.#config = configOf(env);
     this.#shared = sharedKey(this.#config.recipient.boxPublic, this.#config.boxSecret);

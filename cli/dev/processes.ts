@@ -99,7 +99,8 @@ export function makeProcesses(
       }
     }
 
-    launch(0);
+    if (stopping) resolve();
+    else launch(0);
     return {
       get pid() {
         return child?.pid;

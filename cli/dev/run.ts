@@ -2,24 +2,16 @@
  * One run of `onionhook dev`: docs/architecture.md, "The one-command run". The `--json` events are a
  * contract; their names and fields stay.
  */
-import { spawn } from "node:child_process";
-import { randomUUID } from "node:crypto";
 import { join, relative } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 import * as v from "valibot";
 import packageJson from "../../package.json" with { type: "json" };
-import { describeError, OnionhookError } from "../../shared/errors.ts";
+import { OnionhookError } from "../../shared/errors.ts";
 import { lockFolder } from "../../shared/host/folder-lock.ts";
-import { readSecretFile } from "../../shared/host/key-file.ts";
-import { makePrivateNetwork } from "../../shared/tor/private-network.ts";
 import { EXIT } from "../command.ts";
-import { examplePayload } from "../example-payload.ts";
 import { nowMs, type Output } from "../output.ts";
-import { post } from "../send.ts";
 import { watchAncestors } from "./ancestors.ts";
 import { prepareEdge } from "./edge.ts";
-import { type Journey, makeJourney } from "./journey.ts";
 import {
   BUILDER,
   type Layout,
@@ -30,11 +22,12 @@ import {
   RELAY,
   writeConfigs,
 } from "./layout.ts";
+import { makeNetwork } from "./network.ts";
 import { preferPort, takePort } from "./ports.ts";
-import { makeProcesses, type Processes } from "./processes.ts";
-import { MARK } from "./reaper.ts";
+import { sendSample } from "./sample-push.ts";
+import { startStage } from "./stage.ts";
 import { findTor, thisHost } from "./tor-program.ts";
-import { makeWatch, type Watch } from "./watch.ts";
+import type { Watch } from "./watch.ts";
 
 export interface DevOptions {
   /** Root of the project. */
@@ -55,8 +48,6 @@ export interface DevOptions {
 
 /** A cold start takes about 20 s on two cores; a slow machine gets several times that. */
 const READY_MS = 180_000;
-/** The sample's way takes under a second; its build may take the rule's own time limit. */
-const SAMPLE_MS = 90_000;
 const HEALTH_POLL_MS = 25;
 
 /**
@@ -112,7 +103,7 @@ async function run(
   const routerPort = await preferPort(lastRouterPort(layout));
   const tor = options.tor ? await findTor(thisHost(output.say)) : undefined;
 
-  const stage = startStage(options, layout, output, fail);
+  const stage = startStage(layout, output, fail);
   cleanups.push(stage.stop);
   const { watch, processes } = stage;
   const network = tor === undefined ? undefined : makeNetwork(tor, layout, processes, output);
@@ -203,159 +194,6 @@ async function run(
   }
   sayNext(webhook, layout, output);
   return undefined;
-}
-
-interface Stage {
-  watch: Watch;
-  processes: Processes;
-  /** The run has been up: a part that dies from now on is started again for ever. */
-  ready(): void;
-  follow(journey: Journey): void;
-  stop(): Promise<void>;
-}
-
-/** The processes of the run, what they say, and the reaper that outlives us. */
-function startStage(
-  { root }: DevOptions,
-  layout: Layout,
-  output: Output,
-  fail: (error: Error) => void,
-): Stage {
-  const mark = randomUUID();
-  const journeys: Journey[] = [];
-  let isReady = false;
-  const watch = makeWatch(output, (event) => journeys.forEach((journey) => journey.note(event)));
-  const processes = makeProcesses({ [MARK]: mark }, layout.logs, {
-    onStarted(part, pid, restarts) {
-      output.forward({ event: "started", at: nowMs(), part, pid, restarts });
-      if (restarts > 0) output.say(`  ${part.padEnd(8)} started again, pid ${pid}`);
-    },
-    onExited(part, pid, code, signal) {
-      output.forward({
-        event: "exited",
-        at: nowMs(),
-        part,
-        pid,
-        ...(signal === null ? { code } : { signal }),
-      });
-    },
-    onLine: watch.line,
-    onHopeless(part) {
-      if (isReady) return;
-      const last = watch.lastErrors().find((error) => error.part === part);
-      const log = join(layout.logs, `${part.replace(":", "-")}.log`);
-      fail(
-        new OnionhookError(
-          "ERR_PART",
-          `${part} ends again and again${last ? `: ${String(last.message)}` : ""}`,
-          {
-            hint: typeof last?.hint === "string" ? last.hint : `its last words are in ${log}`,
-          },
-        ),
-      );
-    },
-  });
-  const reaper = spawn(process.execPath, [fileURLToPath(new URL("reaper.ts", import.meta.url)), mark], {
-    cwd: root,
-    stdio: ["pipe", "ignore", "ignore"],
-    detached: true,
-  });
-  return {
-    watch,
-    processes,
-    ready: () => {
-      isReady = true;
-    },
-    follow: (journey) => void journeys.push(journey),
-    async stop() {
-      await processes.stop();
-      const gone = new Promise((resolve) => reaper.once("exit", resolve));
-      reaper.stdin.end();
-      await gone;
-    },
-  };
-}
-
-/** The private Tor network as parts of the run. */
-function makeNetwork(tor: string, layout: Layout, processes: Processes, output: Output) {
-  let isUp = false;
-  const takeUp = (name: string) => {
-    network.restarted(name).catch((error: unknown) => {
-      output.forward({ event: "error", at: nowMs(), ...describeError(error), part: `tor:${name}` });
-    });
-  };
-  const network = makePrivateNetwork({
-    dir: layout.tor,
-    tor,
-    spawn: (name, argv) =>
-      processes.start({
-        name: `tor:${name}`,
-        argv,
-        // While it starts, the network itself decides what to do about a tor that dies.
-        restart: () => isUp,
-        onRestarted: () => takeUp(name),
-      }),
-    report: (_event, fields) => {
-      if (typeof fields?.["reason"] === "string") output.say(`  tor      starting over: ${fields["reason"]}`);
-    },
-    clientAuth: [{ onion: layout.onion.address, secret: layout.onion.clientSecret }],
-  });
-  return {
-    socks: network.socks,
-    serviceControl: network.serviceControl,
-    close: network.close,
-    async start() {
-      await network.start();
-      isUp = true;
-    },
-    /** The onion service is published anew: its clients need new circuits, as if its tor had been away. */
-    republished() {
-      if (isUp) takeUp("service");
-    },
-  };
-}
-
-async function sendSample(webhook: string, layout: Layout, stage: Stage, output: Output): Promise<unknown> {
-  const delivery = randomUUID();
-  const journey = makeJourney(delivery, nowMs());
-  stage.follow(journey);
-  const short = `${delivery.slice(0, 8)}…`;
-  const { watch } = stage;
-  const about = (wanted: string) =>
-    watch.until((_part, { event, ...fields }) => event === wanted && fields["delivery"] === delivery);
-
-  const sent = await post(
-    webhook,
-    readSecretFile(layout.key("webhook").file),
-    "push",
-    examplePayload("push"),
-    delivery,
-  );
-  if (sent.status !== 202) {
-    throw new OnionhookError("ERR_SAMPLE", `the edge answered ${sent.status} to the sample push`, {
-      hint: `look into ${join(layout.logs, "worker.log")}`,
-    });
-  }
-  output.say(`sent      push ${short}   202   ${sent.ms.toFixed(0)} ms`);
-
-  const late = sleep(SAMPLE_MS, undefined, { ref: false }).then(() => {
-    throw new OnionhookError("ERR_SAMPLE", `the sample push was not built in ${SAMPLE_MS / 1000} s`, {
-      hint: `is there a rule for push in ${join(layout.folder, "rules.json")}? The parts' logs are in ${layout.logs}`,
-    });
-  });
-  const opened = await Promise.race([about("opened"), late]);
-  const signature =
-    opened["signature"] === "verified" ? "signature matches GitHub's bytes" : "signature not checked";
-  output.say(
-    `received  push ${short}   opened, ${signature}, seq ${String(opened["seq"])}, ${journey.since("opened")?.toFixed(0)} ms`,
-  );
-  const built = await Promise.race([about("built"), late]);
-  output.say(
-    `built     ${String(built["rule"])}   exit ${String(built["exit"])}, ${(Number(built["ms"]) / 1000).toFixed(1)} s`,
-  );
-  await Promise.race([about("done"), late]);
-  output.say(`hops, ms  ${journey.summary()}`);
-  return built["exit"];
 }
 
 function sayNext(webhook: string, layout: Layout, output: Output): void {

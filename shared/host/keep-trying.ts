@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { describeError } from "../errors.ts";
 import type { Report } from "../report.ts";
+import { pauseMs } from "./backoff.ts";
 
-const FIRST_MS = 100;
 /** So that a peer that comes back is noticed within seconds. */
-const CAP_MS = 5000;
+const PAUSES = { firstMs: 100, capMs: 5000 };
 /** What lasted this long was good: the next pause is the shortest again. */
 const SETTLED_MS = 10_000;
 
@@ -25,14 +25,6 @@ export async function keepTrying(
       if (!signal.aborted) report("error", describeError(error));
     }
     if (performance.now() - started > SETTLED_MS) tries = 0;
-    await sleep(pauseMs(tries), undefined, { signal }).catch(() => {});
+    await sleep(pauseMs(tries, PAUSES), undefined, { signal }).catch(() => {});
   }
-}
-
-/**
- * The pause after try number `tries` (from 0): capped exponential with full jitter, whole milliseconds.
- * Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
- */
-export function pauseMs(tries: number, random: () => number = Math.random): number {
-  return Math.round(random() * Math.min(CAP_MS, FIRST_MS * 2 ** Math.min(tries, 16)));
 }

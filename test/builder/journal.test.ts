@@ -3,28 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { type Journal, openJournal } from "../../builder/journal.ts";
-import type { OpenedEvent } from "../../shared/event.ts";
-import { encodeUtf8 } from "../../shared/bytes.ts";
+import { someEvent } from "./some-event.ts";
 
-function event(seq: number): OpenedEvent {
-  return {
-    topic: "webhook.github.push",
-    rawBody: encodeUtf8(`{"seq":${seq}}`),
-    delivery: {
-      v: 1,
-      id: `delivery-${seq}`,
-      event: "push",
-      hook_id: null,
-      received_at: "2026-11-21T00:00:00.000Z",
-      stream: "builder",
-      seq,
-      redelivery: false,
-      signature: `sha256=${"0".repeat(64)}`,
-      body_bytes: 9,
-      altered: false,
-    },
-  };
-}
+const event = (seq: number) => someEvent(seq, `{"seq":${seq}}`);
 
 describe("the journal", () => {
   let folder: string;

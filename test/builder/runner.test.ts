@@ -6,9 +6,9 @@ import { type Journal, openJournal } from "../../builder/journal.ts";
 import { endLeftover, runCommand } from "../../builder/run-command.ts";
 import { type Rule } from "../../builder/rules.ts";
 import { startRunner } from "../../builder/runner.ts";
-import { encodeUtf8 } from "../../shared/bytes.ts";
 import { isAlive, processStart } from "../../shared/host/process-start.ts";
 import { eventually, processesNaming } from "../helpers/dev.ts";
+import { someEvent } from "./some-event.ts";
 
 const PAYLOAD = JSON.stringify({
   ref: "refs/heads/main; touch /tmp/never",
@@ -43,28 +43,7 @@ describe("the runner", () => {
     directory: folder,
     timeoutMs,
   });
-  const keep = (seq: number) =>
-    journal.keep(
-      `tag-${seq}`,
-      {
-        topic: "webhook.github.push",
-        rawBody: encodeUtf8(PAYLOAD),
-        delivery: {
-          v: 1,
-          id: `delivery-${seq}`,
-          event: "push",
-          hook_id: null,
-          received_at: "2026-11-21T00:00:00.000Z",
-          stream: "builder",
-          seq,
-          redelivery: false,
-          signature: `sha256=${"0".repeat(64)}`,
-          body_bytes: PAYLOAD.length,
-          altered: false,
-        },
-      },
-      ["docs"],
-    );
+  const keep = (seq: number) => journal.keep(`tag-${seq}`, someEvent(seq, PAYLOAD), ["docs"]);
   const start = (rules: Rule[]) => {
     const report = (event: string, fields = {}) => void reports.push({ event, ...fields });
     const runner = startRunner({ dataDir: folder, rules, journal, report }, stop.signal);

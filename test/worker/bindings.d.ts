@@ -1,4 +1,4 @@
-import type { Env as EdgeEnv } from "../../worker/config.ts";
+import type { Env as EdgeEnv } from "../../worker/main.ts";
 
 declare global {
   namespace Cloudflare {

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, it, test, vi } from "vitest";
 import { concatBytes, decodeUtf8, encodeUtf8 } from "../../shared/bytes.ts";
 import { formatKey } from "../../shared/keys.ts";
 import { MAX_BODY_BYTES } from "../../shared/webhook-body.ts";
-import type { Env } from "../../worker/config.ts";
+import type { Env } from "../../worker/main.ts";
 import worker from "../../worker/main.ts";
 import {
   type Answer,

@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import { OnionhookError } from "../../../shared/errors.ts";
-import { keepTrying, pauseMs } from "../../../shared/host/keep-trying.ts";
+import { keepTrying } from "../../../shared/host/keep-trying.ts";
 
 it("tries again however an attempt ends, reports what was thrown, and stops at the signal", async () => {
   const stop = new AbortController();
@@ -31,12 +31,4 @@ it("says nothing of what the signal itself broke off", async () => {
     stop.signal,
   );
   expect(reports).toEqual([]);
-});
-
-it("pauses for whole milliseconds, ever longer, up to five seconds, with full jitter", () => {
-  const longest = Array.from({ length: 40 }, (_, tries) => pauseMs(tries, () => 1));
-  expect(longest.slice(0, 7)).toEqual([100, 200, 400, 800, 1600, 3200, 5000]);
-  expect(Math.max(...longest)).toBe(5000);
-  expect(pauseMs(3, () => 0)).toBe(0);
-  expect(Number.isInteger(pauseMs(3, () => 0.3333))).toBe(true);
 });

@@ -214,7 +214,9 @@ describeWith("tor", "a private Tor network (real tor)", (tor) => {
     const events = reports.map(({ event }) => event);
     // Once each for the killed service, and perhaps once more for lost introduction points.
     expect(events.filter((event) => event === "unpublished").length).toBeGreaterThanOrEqual(services.length);
-    expect(events.filter((event) => event === "published").length).toBeGreaterThanOrEqual(2 * services.length);
+    expect(events.filter((event) => event === "published").length).toBeGreaterThanOrEqual(
+      2 * services.length,
+    );
     expect(JSON.stringify(reports)).not.toMatch(/[a-z2-7]{56}/);
   });
 
