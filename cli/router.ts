@@ -20,6 +20,7 @@ const schema = v.strictObject({
       control: v.string(),
       key_file: v.string(),
       clients: v.pipe(v.array(v.string()), v.minLength(1, "at least one client's public key was expected")),
+      introduction_grace_seconds: v.optional(v.pipe(v.number(), v.minValue(1))),
     }),
   ),
 });
@@ -36,6 +37,9 @@ export const router: Command = {
     const config = parseRouterConfig(readConfigFile(crossbarFile).json, dirname(crossbarFile));
     const service = onion && {
       control: parseLocalAddress(onion.control, "onion.control"),
+      ...(onion.introduction_grace_seconds !== undefined && {
+        introductionGraceMs: onion.introduction_grace_seconds * 1000,
+      }),
       seed: readKeyFile(resolve(folder, onion.key_file), "onion-service"),
       clients: onion.clients.map((key, index) =>
         parseKey(key, "onion-client", "public", `onion.clients.${index}`),

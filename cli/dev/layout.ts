@@ -103,6 +103,8 @@ export function writeConfigs(layout: Layout, wiring: Wiring) {
           control: tor.control,
           key_file: key("router-onion").file,
           clients: [key("onion-client").public["key"]],
+          // The private network mends itself within seconds, or it does not.
+          introduction_grace_seconds: 6,
         },
       }),
     }),

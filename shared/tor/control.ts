@@ -86,7 +86,7 @@ interface Pending {
 }
 
 /** The protocol over a connected socket, before authentication. */
-export function makeControl(socket: net.Socket): Control {
+function makeControl(socket: net.Socket): Control {
   const pending: Pending[] = [];
   const listeners = new Set<(name: string, text: string) => void>();
   const subscribed = new Set<string>();

@@ -6,9 +6,11 @@
  * soon as it has every relay's descriptor, the relays are told to look again once there is a
  * consensus, and client and service begin only then.
  */
+import { execFile } from "node:child_process";
 import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { promisify } from "node:util";
 import { OnionhookError } from "../errors.ts";
 import { connectControl, type Control } from "./control.ts";
 import { RELAYS, TORS, savePlan, torPaths } from "./private-network-plan.ts";
@@ -132,13 +134,19 @@ async function startTors(attempt: Attempt): Promise<void> {
   }
 }
 
-async function writeTorrcs({ dir }: Attempt, plan: Plan, networkOn: boolean): Promise<void> {
+async function writeTorrcs({ dir, tor: program }: Attempt, plan: Plan, networkOn: boolean): Promise<void> {
   const ownerPid = process.pid;
+  const known = await knownOptions(program);
   await Promise.all(
     TORS.map((tor) =>
-      writeFile(torPaths(dir, tor.name).torrc, torrc({ dir, plan, tor, networkOn, ownerPid })),
+      writeFile(torPaths(dir, tor.name).torrc, torrc({ dir, plan, tor, networkOn, ownerPid, known })),
     ),
   );
+}
+
+async function knownOptions(program: string): Promise<ReadonlySet<string>> {
+  const { stdout } = await promisify(execFile)(program, ["--list-torrc-options"]);
+  return new Set(stdout.split("\n"));
 }
 
 /** Waits until each of them has bootstrapped to `percent`; tells it as progress between `from` and `to`. */

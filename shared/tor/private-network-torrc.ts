@@ -2,7 +2,7 @@
  * The torrc of each tor of the private network. Pure. What a running tor was told by SETCONF stands
  * here too, so that a tor which is started again with the same file is the same.
  *
- * Needs tor 0.4.8 or later (ConfluxEnabled). Source: tor(1).
+ * Options that older tors lack (Ubuntu 22.04 has 0.4.6) are left out for them. Source: tor(1).
  */
 import { join } from "node:path";
 import { LOOPBACK, torPaths, type Plan, type PlannedTor } from "./private-network-plan.ts";
@@ -15,7 +15,12 @@ export interface TorrcInput {
   readonly networkOn: boolean;
   /** The process that the tor must not outlive. */
   readonly ownerPid: number;
+  /** The options that this tor program knows: `tor --list-torrc-options`. */
+  readonly known: ReadonlySet<string>;
 }
+
+/** Both only switch off what those tors do not do: 0.4.7 brought the one, 0.4.8 the other. */
+const NEWER_OPTIONS = ["VanguardsLiteEnabled", "ConfluxEnabled"];
 
 /** Seconds between votes. Must divide a day. */
 export const VOTING_INTERVAL_S = 300;
@@ -32,7 +37,9 @@ export function torrc(input: TorrcInput): string {
   const lines = [...common(input), ...(relays ? relay(input) : endpoint(input))];
   if (role === "authority") lines.push(...authority(input.plan));
   if (role === "client") lines.push(...client(input));
-  return lines.join("\n") + "\n";
+  const unknown = NEWER_OPTIONS.filter((option) => !input.known.has(option));
+  const kept = lines.filter((line) => !unknown.some((option) => line.startsWith(`${option} `)));
+  return kept.join("\n") + "\n";
 }
 
 function common({ dir, plan, tor, ownerPid }: TorrcInput): string[] {
@@ -121,9 +128,7 @@ function endpoint({ networkOn, tor }: TorrcInput): string[] {
     "FetchDirInfoEarly 1",
     "FetchDirInfoExtraEarly 1",
     "DormantTimeoutEnabled 0",
-    // Seconds, 30 by default: after five failed circuits tor builds no more until this has passed.
-    "NewCircuitPeriod 2",
-    // Pairs of circuits need more relays than we have: tor builds a thousand of them and hangs (0.4.9).
+    // A stream over a pair of circuits dies with either; with so few relays that is often.
     "ConfluxEnabled 0",
     ...(tor.role === "service" ? ["SocksPort 0"] : []),
     ...(networkOn ? [] : ["DisableNetwork 1"]),
@@ -136,8 +141,9 @@ function client({ dir, plan, tor }: TorrcInput): string[] {
   return [
     `SocksPort ${LOOPBACK}:${plan.socksPort} ${flags}`,
     `SocksPort ${unixSocket(paths.socks, ` ${flags}`)}`,
-    // Seconds; 120 by default, longer than anybody waits.
-    "SocksTimeout 30",
+    // Seconds; 120 by default. Here a stream needs less than one, or it never comes: one that a relay
+    // refused because it was just starting is not tried elsewhere (tor 0.4.9), but the next one is.
+    "SocksTimeout 10",
     `ClientOnionAuthDir ${quote(paths.clientAuth)}`,
     "ClientRejectInternalAddresses 0",
     // A microdescriptor's summary of an exit policy leaves out "loopback only"; the full one has it.

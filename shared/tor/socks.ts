@@ -21,7 +21,7 @@ export interface DialOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** Milliseconds: Tor itself gives up after 30 s (`SocksTimeout 30` in our torrc) and then says why. */
+/** Milliseconds: our torrc has Tor give up after 30 s or less (`SocksTimeout`), and Tor then says why. */
 const DIAL_TIMEOUT_MS = 35_000;
 
 /** Bytes of a host name, and of a password, in SOCKS5: their lengths are one byte (RFC 1928, 1929). */

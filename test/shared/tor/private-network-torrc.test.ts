@@ -11,14 +11,16 @@ const plan: Plan = {
   votingOffset: 42,
 };
 
+const known = new Set(["VanguardsLiteEnabled", "ConfluxEnabled"]);
+
 function text(role: Role, networkOn = true, dir = "/data/tor"): string[] {
   const tor = TORS.find((each) => each.role === role) ?? { name: role, role };
-  return torrc({ dir, plan, tor, networkOn, ownerPid: 1234 }).split("\n");
+  return torrc({ dir, plan, tor, networkOn, ownerPid: 1234, known }).split("\n");
 }
 
 describe("torrc", () => {
   it.each(TORS)("keeps $name on loopback and to its own authority", (tor) => {
-    const lines = torrc({ dir: "/data/tor", plan, tor, networkOn: true, ownerPid: 1234 }).split("\n");
+    const lines = torrc({ dir: "/data/tor", plan, tor, networkOn: true, ownerPid: 1234, known }).split("\n");
     expect(lines).toContain("TestingTorNetwork 1");
     expect(lines).toContain("OutboundBindAddress 127.0.0.1");
     expect(lines).toContain("__OwningControllerProcess 1234");
@@ -26,6 +28,14 @@ describe("torrc", () => {
       `DirAuthority authority orport=5001 no-v2 v3ident=${"A".repeat(40)} 127.0.0.1:7000 ${"B".repeat(40)}`,
     ]);
     for (const line of lines) expect(line).not.toMatch(/\d+\.\d+\.\d+\.\d+(?<!127\.0\.0\.[01])(?!\/)/);
+  });
+
+  it("leaves out what an older tor would stop at", () => {
+    const tor = { name: "client", role: "client" } as const;
+    const old = torrc({ dir: "/data/tor", plan, tor, networkOn: true, ownerPid: 1234, known: new Set() });
+    expect(text("client").join("\n")).toMatch(/^VanguardsLiteEnabled 0$[^]*^ConfluxEnabled 0$/m);
+    expect(old).not.toMatch(/VanguardsLite|Conflux/);
+    expect(old).toContain("TestingTorNetwork 1");
   });
 
   it("lets relays leave to loopback only, and ask no DNS server", () => {
