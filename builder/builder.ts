@@ -18,8 +18,11 @@ import { startRunner } from "./runner.ts";
  * Joins, opens, checks, journals, sends receipts, and runs the rules' commands, until the signal. Builds
  * run beside: opening, journal and receipt of the events behind a build never wait for it.
  */
-export async function runBuilder(config: BuilderConfig, report: Report, signal: AbortSignal): Promise<void> {
+export async function runBuilder(config: BuilderConfig, report: Report, stop: AbortSignal): Promise<void> {
   const { dataDir, rules } = config;
+  // Without a journal there is nothing to do here: its failure ends the builder, which says so.
+  const failed = new AbortController();
+  const signal = AbortSignal.any([stop, failed.signal]);
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   const shared = sharedKey(config.edgeBoxPublic, config.boxSecret);
   const journal = openJournal(join(dataDir, "journal.sqlite"));
@@ -62,7 +65,7 @@ export async function runBuilder(config: BuilderConfig, report: Report, signal: 
     signal,
   });
   try {
-    await Promise.all([wamp, runner.ended]);
+    await Promise.all([wamp, runner.ended.finally(() => failed.abort())]);
   } finally {
     journal.close();
   }

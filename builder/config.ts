@@ -8,6 +8,9 @@ import type { Rule } from "./rules.ts";
 
 const argv = v.pipe(v.array(v.string()), v.minLength(1, "a command needs at least its program's name"));
 
+/** A week. Timers of Node.js end at 24 days. */
+const MAX_TIMEOUT_S = 7 * 24 * 3600;
+
 const rule = v.strictObject({
   name: v.pipe(v.string(), v.regex(/^[\w.-]{1,64}$/, "letters, digits, _ . - were expected")),
   event: v.string(),
@@ -15,7 +18,7 @@ const rule = v.strictObject({
   ref: v.optional(v.string()),
   run: v.pipe(v.array(argv), v.minLength(1, "at least one command was expected")),
   directory: v.optional(v.string(), "."),
-  timeout_seconds: v.optional(v.pipe(v.number(), v.minValue(1)), 3600),
+  timeout_seconds: v.optional(v.pipe(v.number(), v.minValue(1), v.maxValue(MAX_TIMEOUT_S)), 3600),
 });
 
 const schema = v.strictObject({
@@ -30,7 +33,13 @@ const schema = v.strictObject({
   box_key_file: v.string(),
   edge_box_public: v.string(),
   webhook_secret_file: v.optional(v.string()),
-  rules: v.array(rule),
+  rules: v.pipe(
+    v.array(rule),
+    v.check(
+      (all) => new Set(all.map(({ name }) => name)).size === all.length,
+      "two rules have the same name",
+    ),
+  ),
 });
 
 export interface BuilderConfig {

@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { errnoCode } from "../shared/errors.ts";
 import { processStart } from "../shared/host/process-start.ts";
 
@@ -25,44 +25,53 @@ export interface Command {
 /**
  * Runs one command, without a shell, in a process group of its own, and ends the whole group at the
  * time limit or the signal. Resolves with its exit code as text, the name of the signal that ended it,
- * `timeout`, or the system's error code (`ENOENT`) when it could not be started. Never rejects.
+ * `timeout`, or the system's error code (`ENOENT`) when it could not be started. Rejects only with what
+ * `onStarted` throws, after ending the command.
  */
-export function runCommand(command: Command, signal: AbortSignal): Promise<string> {
+export async function runCommand(command: Command, signal: AbortSignal): Promise<string> {
   const { argv, directory, env, outputFile, timeoutMs, onStarted } = command;
   const [program = "", ...args] = argv;
-  return new Promise((resolve) => {
-    const child = spawn(program, args, {
+  let child: ChildProcess;
+  try {
+    child = spawn(program, args, {
       cwd: directory,
       env,
       stdio: ["ignore", outputFile, outputFile],
       detached: true,
       shell: false,
     });
-    const { pid } = child;
-    let timedOut = false;
-    let grace: NodeJS.Timeout | undefined;
-    const end = () => {
-      if (pid === undefined) return;
-      killGroup(pid, "SIGTERM");
-      grace = setTimeout(() => killGroup(pid, "SIGKILL"), GRACE_MS);
-    };
-    const limit = setTimeout(() => {
-      timedOut = true;
-      end();
-    }, timeoutMs);
-    signal.addEventListener("abort", end);
-    const finish = (exit: string) => {
-      clearTimeout(limit);
-      clearTimeout(grace);
-      signal.removeEventListener("abort", end);
-      // What the command left behind in its group goes with it.
-      if (pid !== undefined) killGroup(pid, "SIGKILL");
-      resolve(exit);
-    };
-    child.once("error", (error) => finish(errnoCode(error) ?? "ERR_SPAWN"));
-    child.once("exit", (code, by) => finish(timedOut ? "timeout" : String(code ?? by)));
-    if (pid !== undefined) onStarted({ pid, started: processStart(pid) ?? "" });
+  } catch (error) {
+    return errnoCode(error) ?? "ERR_SPAWN";
+  }
+  const ended = new Promise<string>((resolve) => {
+    child.once("error", (error) => resolve(errnoCode(error) ?? "ERR_SPAWN"));
+    child.once("exit", (code, by) => resolve(String(code ?? by)));
   });
+  const { pid } = child;
+  if (pid === undefined) return ended;
+
+  let timedOut = false;
+  let grace: NodeJS.Timeout | undefined;
+  const end = () => {
+    killGroup(pid, "SIGTERM");
+    grace = setTimeout(() => killGroup(pid, "SIGKILL"), GRACE_MS);
+  };
+  const limit = setTimeout(() => {
+    timedOut = true;
+    end();
+  }, timeoutMs);
+  signal.addEventListener("abort", end);
+  try {
+    onStarted({ pid, started: processStart(pid) ?? "" });
+    const exit = await ended;
+    return timedOut ? "timeout" : exit;
+  } finally {
+    clearTimeout(limit);
+    clearTimeout(grace);
+    signal.removeEventListener("abort", end);
+    // What the command left behind in its group goes with it.
+    killGroup(pid, "SIGKILL");
+  }
 }
 
 /** Ends a command's group that an earlier life of the builder left running, if it is still that process. */

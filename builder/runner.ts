@@ -42,6 +42,7 @@ export function startRunner(
     const rule = rules.find(({ name }) => name === build.rule);
     if (!rule) {
       // The configuration changed while the build waited.
+      rmSync(join(folder, `${build.id}.json`), { force: true });
       journal.ended(build.id, "no such rule", 0);
       report("error", {
         code: "ERR_RULE",
@@ -52,7 +53,8 @@ export function startRunner(
     }
     const started = performance.now();
     const exit = await runAll(rule, build);
-    if (signal.aborted) return;
+    // Broken off by our own end: it is run again. What had succeeded by then is over.
+    if (signal.aborted && exit !== "0") return;
     const ms = performance.now() - started;
     journal.ended(build.id, exit, ms);
     report("built", {
@@ -83,7 +85,8 @@ export function startRunner(
           },
           signal,
         );
-        if (exit !== "0" || signal.aborted) return exit;
+        if (exit !== "0") return exit;
+        if (signal.aborted && argv !== rule.run.at(-1)) return "aborted";
       }
       return "0";
     } finally {
@@ -135,7 +138,10 @@ function environment(build: Build, payload: string): Record<string, string> {
   );
 }
 
-/** A NUL cannot stand in an environment; such a value is left out and can be read from the payload. */
+/** Characters. Linux takes 128 KiB a variable; refs and names have under 300. */
+const MAX_VALUE_LENGTH = 4096;
+
+/** What cannot stand in an environment is left out, and can be read from the payload. */
 function isEnvironmentValue(value: string | undefined): value is string {
-  return value !== undefined && !value.includes("\0");
+  return value !== undefined && value.length <= MAX_VALUE_LENGTH && !value.includes("\0");
 }

@@ -5,10 +5,11 @@
  * another time. Accepted race: of two processes that find the same stale file within the same few
  * milliseconds both may go on; folders are handed out by one supervisor, seconds apart.
  */
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { errnoCode, OnionhookError } from "../errors.ts";
 import { isAlive, processStart } from "./process-start.ts";
+import { writeWhole } from "./whole-file.ts";
 
 /**
  * Makes `folder` ours; returns how to give it up.
@@ -16,10 +17,13 @@ import { isAlive, processStart } from "./process-start.ts";
  */
 export function lockFolder(folder: string, code: `ERR_${string}`): () => void {
   const file = join(folder, "lock");
+  const ours = `${process.pid} ${processStart(process.pid) ?? ""}`;
   for (;;) {
     try {
-      writeFileSync(file, `${process.pid} ${processStart(process.pid) ?? ""}`, { flag: "wx", mode: 0o600 });
-      return () => rmSync(file, { force: true });
+      writeWhole(file, ours);
+      return () => {
+        if (content(file) === ours) rmSync(file, { force: true });
+      };
     } catch (error) {
       if (errnoCode(error) !== "EEXIST") throw error;
     }
@@ -34,13 +38,15 @@ export function lockFolder(folder: string, code: `ERR_${string}`): () => void {
 }
 
 function livingHolder(file: string): number | undefined {
-  let content: string;
-  try {
-    content = readFileSync(file, "utf8");
-  } catch {
-    return undefined;
-  }
-  const [pid, started] = content.split(" ");
+  const [pid, started] = content(file).split(" ");
   const holder = Number(pid);
   return holder > 0 && isAlive(holder) && (processStart(holder) ?? "") === started ? holder : undefined;
+}
+
+function content(file: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch {
+    return "";
+  }
 }

@@ -2,11 +2,11 @@
  * Secrets on disk: one file a secret, 0600 from its first moment, never overwritten, and refused when
  * others may read it.
  */
-import { closeSync, fsyncSync, openSync, readFileSync, statSync, writeSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { errnoCode, OnionhookError } from "../errors.ts";
 import { type KeyKind, parseKey } from "../keys.ts";
+import { writeWhole } from "./whole-file.ts";
 
-const OWNER_ONLY = 0o600;
 const OTHERS = 0o077;
 
 /**
@@ -37,32 +37,20 @@ export function readKeyFile(path: string, kind: KeyKind): Uint8Array<ArrayBuffer
 }
 
 /**
- * Writes a new secret and makes sure that it is on the disk.
+ * Writes a new secret and makes sure that it is on the disk: whole, or not at all.
  * @throws OnionhookError `ERR_KEY_FILE` when there is a file already: a key is never overwritten.
  */
 export function writeSecretFile(path: string, text: string): void {
-  let file: number;
   try {
-    file = openSync(path, "wx", OWNER_ONLY);
+    writeWhole(path, `${text}\n`);
   } catch (cause) {
     const exists = errnoCode(cause) === "EEXIST";
-    throw new OnionhookError(
-      "ERR_KEY_FILE",
-      exists
-        ? `${path} exists and is not overwritten`
-        : `${path} cannot be written (${errnoCode(cause) ?? "unknown"})`,
-      {
-        hint: exists
-          ? "name another file, or move that one away yourself"
-          : "choose a folder that you may write to",
-        cause,
-      },
-    );
-  }
-  try {
-    writeSync(file, `${text}\n`);
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
+    const unwritable = `${path} cannot be written (${errnoCode(cause) ?? "unknown"})`;
+    throw new OnionhookError("ERR_KEY_FILE", exists ? `${path} exists and is not overwritten` : unwritable, {
+      hint: exists
+        ? "name another file, or move that one away yourself"
+        : "choose a folder that you may write to",
+      cause,
+    });
   }
 }

@@ -2,7 +2,7 @@
  * WebSockets through Tor, for the drain and for WAMP. Fail closed: without a SOCKS proxy only loopback
  * and unix sockets are dialled, and only when the configuration says `"tor": "none"`.
  */
-import { isIP } from "node:net";
+import { connect, isIP, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import { WebSocket } from "ws";
 import { OnionhookError } from "../errors.ts";
@@ -29,38 +29,46 @@ const PING_MS = 10_000;
 /**
  * Resolves with an open WebSocket that is kept alive by pings and ended when they stay unanswered. It is
  * paused, since a server may speak first: attach listeners, then `resume()`.
- * @throws OnionhookError of shared/tor/socks.ts; `ERR_NOT_LOOPBACK`; `ERR_UPGRADE` with the HTTP status
+ * @throws OnionhookError of shared/tor/socks.ts; `ERR_NOT_LOOPBACK`; `ERR_PLAIN_WEBSOCKET`; `ERR_UPGRADE` with the HTTP status
  * when the server answered something else than an upgrade; `ERR_UNREACHABLE`.
  */
 export async function openWebSocket(target: WebSocketTarget): Promise<WebSocket> {
   const { url, protocols, maxMessageBytes, signal } = target;
   signal.throwIfAborted();
-  const options = await way(target);
+  const through = await dialFor(target);
+  const { protocol, hostname } = new URL(url);
+  const stream = protocol === "wss:" ? connectTls({ socket: through, servername: hostname }) : through;
   const socket = new WebSocket(url, protocols, {
-    ...options,
+    createConnection: () => stream,
     perMessageDeflate: false,
     maxPayload: maxMessageBytes,
     followRedirects: false,
   });
   await opened(socket, signal);
-  keepAlive(socket);
+  keepAlive(socket, () => through.bytesRead);
   return socket;
 }
 
-async function way({ url, tor, isolation, signal }: WebSocketTarget): Promise<WebSocket.ClientOptions> {
-  const { protocol, hostname, port } = new URL(url);
-  if (tor === "none") {
-    if (protocol !== "ws+unix:" && !isLoopback(hostname)) {
-      throw new OnionhookError("ERR_NOT_LOOPBACK", "without Tor only loopback addresses are dialled", {
-        hint: "name Tor's SOCKS port in the configuration's key tor",
-      });
-    }
-    return {};
-  }
+/** The stream below TLS and WebSocket: through Tor, or, where that is the choice, to this machine only. */
+async function dialFor({ url, tor, isolation, signal }: WebSocketTarget): Promise<Socket> {
+  const { protocol, hostname, port, pathname } = new URL(url);
+  // ws's form of a unix socket is ws+unix:PATH:/REQUEST.
+  if (protocol === "ws+unix:") return connect({ path: pathname.split(":")[0] ?? "" });
   const secure = protocol === "wss:";
-  const through = await dial(tor, hostname, Number(port) || (secure ? 443 : 80), { isolation, signal });
-  const socket = secure ? connectTls({ socket: through, servername: hostname }) : through;
-  return { createConnection: () => socket };
+  const portNumber = Number(port) || (secure ? 443 : 80);
+  const local = isLoopback(hostname);
+  if (tor === "none" && !local) {
+    throw new OnionhookError("ERR_NOT_LOOPBACK", "without Tor only loopback addresses are dialled", {
+      hint: "name Tor's SOCKS port in the configuration's key tor",
+    });
+  }
+  if (!secure && !local && !hostname.endsWith(".onion")) {
+    throw new OnionhookError("ERR_PLAIN_WEBSOCKET", "ws:// is for onion services and loopback only", {
+      hint: "use wss://: an exit of Tor sees everything that is not encrypted",
+    });
+  }
+  if (tor !== "none") return dial(tor, hostname, portNumber, { isolation, signal });
+  return connect({ host: hostname.replace(/^\[|\]$/g, ""), port: portNumber, noDelay: true });
 }
 
 function isLoopback(hostname: string): boolean {
@@ -120,20 +128,18 @@ function opened(socket: WebSocket, signal: AbortSignal): Promise<void> {
   });
 }
 
-/** A peer lives while it answers pings, sends anything, or takes what we send: a pong may wait behind both. */
-function keepAlive(socket: WebSocket): void {
-  let alive = true;
+/** A peer lives while it sends anything, or takes what we send: a pong may wait behind both. */
+function keepAlive(socket: WebSocket, bytesRead: () => number): void {
+  let read = bytesRead();
   let unsent = 0;
+  let pinged = false;
   const timer = setInterval(() => {
-    if (socket.bufferedAmount < unsent) alive = true;
+    const alive = bytesRead() > read || socket.bufferedAmount < unsent;
+    if (pinged && !alive) return socket.terminate();
+    read = bytesRead();
     unsent = socket.bufferedAmount;
-    if (!alive) return socket.terminate();
-    alive = false;
+    pinged = true;
     socket.ping();
   }, PING_MS);
-  const sign = () => {
-    alive = true;
-  };
-  socket.on("pong", sign).on("message", sign);
   socket.once("close", () => clearInterval(timer));
 }

@@ -56,6 +56,8 @@ const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
 const ANSWER_MS = 20_000;
 /** On top, for a large payload to go up: 128 KiB/s is a slow onion circuit. */
 const ANSWER_MS_PER_BYTE = 1000 / (128 * 1024);
+/** WAMP-cryptosign: 32 random bytes in hex. */
+const CHALLENGE = /^[0-9a-f]{64}$/i;
 /** After GOODBYE, for the router's own. */
 const GOODBYE_MS = 1000;
 
@@ -86,7 +88,7 @@ export async function joinWamp(target: WampTarget): Promise<WampSession> {
   const request = makeRequests(closed);
 
   try {
-    await request("join", joined(session, target));
+    await request("join", joined(session, socket, target));
   } catch (error) {
     socket.terminate();
     throw error;
@@ -159,18 +161,30 @@ function openSession(socket: WebSocket, serializer: Serializer, seed: Uint8Array
   return new autobahn.Session(
     transport,
     autobahn.util.deferred_factory({ use_es6_promises: true }),
-    (_session, _method, extra) => autobahn.auth_cryptosign.sign_challenge(pair, extra),
+    (_session, _method, { challenge }) => {
+      // Signing whatever a router sends would make this key sign for other purposes than joining.
+      if (!CHALLENGE.test(challenge))
+        throw new OnionhookError("ERR_WAMP_DENIED", "the router's challenge is no challenge");
+      return autobahn.auth_cryptosign.sign_challenge(pair, { challenge });
+    },
     // A handler's own error, or a router that breaks the protocol: without the connection nothing hangs.
     () => socket.terminate(),
     () => socket.terminate(),
   );
 }
 
-function joined(session: autobahn.Session, { realm, authid, seed }: WampTarget): Promise<void> {
+function joined(
+  session: autobahn.Session,
+  socket: WebSocket,
+  { realm, authid, seed }: WampTarget,
+): Promise<void> {
   const pubkey = encodeHex(nacl.sign.keyPair.fromSeed(seed).publicKey);
   return new Promise((resolve, reject) => {
     session.onjoin = () => resolve();
     session.onleave = (reason) => {
+      // A router that says goodbye need not hang up; to us the session is over either way.
+      socket.close(1000);
+      setTimeout(() => socket.terminate(), GOODBYE_MS).unref();
       reject(
         new OnionhookError("ERR_WAMP_DENIED", `the router ended the session: ${uriOnly(reason)}`, {
           hint: "check realm, authid and key here against the router's configuration",

@@ -18,6 +18,7 @@ export async function superviseWamp({ join, onSession, onLost, report, signal }:
     const session = await join();
     const stop = () => void session.close();
     signal.addEventListener("abort", stop);
+    if (signal.aborted) stop();
     try {
       await onSession(session);
       report("connected", { to: "router" });

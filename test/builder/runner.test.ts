@@ -110,6 +110,26 @@ describe("the runner", () => {
     expect(built().map(({ exit }) => exit)).toEqual(["ENOENT", "ENOENT"]);
   });
 
+  it("does not stumble over a field that is too long for an environment", async () => {
+    journal.keep("long", someEvent(1, JSON.stringify({ ref: "x".repeat(200_000), after: "a".repeat(40) })), [
+      "docs",
+    ]);
+    start([rule([["env"]])]);
+    await eventually("it is built", () => built().length === 1);
+    expect(built()[0]).toMatchObject({ exit: 0 });
+    const output = readFileSync(join(folder, "builds", "1.log"), "utf8");
+    expect(output).not.toContain("ONIONHOOK_REF=");
+    expect(output).toContain("ONIONHOOK_SHA=aaa");
+  });
+
+  it("says ENOTDIR of a folder that is a file, and goes on", async () => {
+    keep(1);
+    keep(2);
+    start([{ ...rule([["true"]]), directory: join(folder, "journal.sqlite") }]);
+    await eventually("both are over", () => built().length === 2);
+    expect(built().map(({ exit }) => exit)).toEqual(["ENOTDIR", "ENOTDIR"]);
+  });
+
   it("ends a command and its children at the time limit", async () => {
     keep(1);
     start([rule([["sh", "-c", "sleep 7654 & sleep 7654"]], 300)]);

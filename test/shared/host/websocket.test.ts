@@ -36,6 +36,14 @@ describe("openWebSocket", () => {
     await expect(openWebSocket(target(url))).rejects.toEqual(code("ERR_NOT_LOOPBACK"));
   });
 
+  it.each(["ws://192.0.2.1/", "ws://edge.example.org/drain"])(
+    "does not speak plainly through an exit to %s",
+    async (url) => {
+      const opening = openWebSocket(target(url, { host: "127.0.0.1", port: 1 }));
+      await expect(opening).rejects.toEqual(code("ERR_PLAIN_WEBSOCKET"));
+    },
+  );
+
   it("dials nothing at all when Tor's port is closed, not even on loopback", async () => {
     let connections = 0;
     const server = createServer();

@@ -113,16 +113,21 @@ describe("a WAMP session", () => {
     await expect(builder.publish("webhook.receipt", {})).rejects.toEqual(code("ERR_WAMP_LOST"));
   });
 
-  it("ends when the router says what is no WAMP", async () => {
+  /** A router that lies: a real one cannot be made to. */
+  async function joinLiar(onHello: (send: (message: unknown) => void) => void): Promise<WampSession> {
     const server = createServer();
     const sockets = new WebSocketServer({ server, handleProtocols: () => "wamp.2.json" });
-    sockets.on("connection", (socket) => socket.send('{"not":"a list"}'));
+    sockets.on("connection", (socket) => {
+      socket.once("message", () => onHello((message) => socket.send(JSON.stringify(message))));
+    });
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-    onTestFinished(() => void server.close());
+    onTestFinished(() => {
+      for (const socket of sockets.clients) socket.terminate();
+      server.close();
+    });
     const address = server.address();
-    const port = typeof address === "object" && address ? address.port : 0;
-    const joining = joinWamp({
-      url: `ws://127.0.0.1:${port}/`,
+    return joinWamp({
+      url: `ws://127.0.0.1:${typeof address === "object" && address ? address.port : 0}/`,
       realm: "onionhook",
       authid: "relay",
       seed: new Uint8Array(32),
@@ -130,8 +135,29 @@ describe("a WAMP session", () => {
       isolation: "test",
       signal: new AbortController().signal,
     });
-    await expect(joining).rejects.toEqual(code("ERR_WAMP_LOST"));
+  }
+
+  it("does not come about when the router says what is no WAMP", async () => {
+    await expect(joinLiar((send) => send({ not: "a list" }))).rejects.toEqual(code("ERR_WAMP_LOST"));
   });
+
+  it("ends with the router's goodbye, though the router does not hang up", async () => {
+    const session = await joinLiar((send) => {
+      send([2, 1, { roles: { broker: {} } }]);
+      send([6, {}, "wamp.close.killed"]);
+    });
+    await session.closed;
+    await expect(session.publish("webhook.receipt", {})).rejects.toEqual(code("ERR_WAMP_LOST"));
+  });
+
+  it.each(["00", "00".repeat(33), "onionhook.drain.1", 5])(
+    "does not sign %j for a router",
+    async (challenge) => {
+      await expect(joinLiar((send) => send([4, "cryptosign", { challenge }]))).rejects.toEqual(
+        code("ERR_WAMP_LOST"),
+      );
+    },
+  );
 });
 
 describe("the supervisor", () => {
