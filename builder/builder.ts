@@ -48,7 +48,7 @@ export async function runBuilder(config: BuilderConfig, report: Report, stop: Ab
         });
       if (wanted.length > 0) runner.wake();
     } catch (error) {
-      report("error", { ...describeError(error), topic });
+      report("error", describeError(error));
     }
   }
 

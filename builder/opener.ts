@@ -2,6 +2,7 @@ import { createHmac, timingSafeEqual } from "node:crypto";
 import { CRYPTOBOX, open } from "../shared/cryptobox.ts";
 import { OnionhookError } from "../shared/errors.ts";
 import { decodeEvent, type OpenedEvent } from "../shared/event.ts";
+import { TOPIC } from "../shared/topic.ts";
 import type { Passthru } from "../shared/wamp/passthru.ts";
 
 /** `altered`: strings were rewritten (docs/protocol.md §2), so that GitHub's signature cannot match. */
@@ -19,6 +20,8 @@ export function openEvent(
   shared: Uint8Array,
   webhookSecret: string | undefined,
 ): OpenedEvent & { signature: SignatureCheck } {
+  if (!TOPIC.test(topic))
+    throw new OnionhookError("ERR_EVENT_URI", "an event came on a topic that is none of GitHub's");
   if (payload?.algo !== CRYPTOBOX || payload.serializer !== "json") {
     throw new OnionhookError("ERR_PLAINTEXT", "an event that is not sealed was refused", {
       hint: "somebody who may publish on these topics is not our relay",

@@ -29,17 +29,21 @@ async function main([name, ...args]: string[]): Promise<number> {
   return wanted ? EXIT.ok : EXIT.usage;
 }
 
-if (Number(process.versions.node.split(".")[0]) < NODE_MAJOR) {
-  process.stderr.write(
-    `onionhook: error: this is Node.js ${process.versions.node}; ${NODE_MAJOR} or newer is needed\n` +
-      "onionhook: hint: npm start brings its own\n",
-  );
-  process.exitCode = EXIT.usage;
-} else {
+async function checkedMain(args: string[]): Promise<number> {
+  if (Number(process.versions.node.split(".")[0]) < NODE_MAJOR) {
+    process.stderr.write(
+      `onionhook: error: this is Node.js ${process.versions.node}; ${NODE_MAJOR} or newer is needed\n` +
+        "onionhook: hint: npm start brings its own\n",
+    );
+    return EXIT.usage;
+  }
   try {
-    process.exitCode = await main(process.argv.slice(2));
+    return await main(args);
   } catch (error) {
-    makeOutput({ json: process.argv.includes("--json") }).error(error);
-    process.exitCode = EXIT.usage;
+    makeOutput({ json: args.includes("--json") }).error(error);
+    return EXIT.usage;
   }
 }
+
+// A command that has failed may leave something open; it is over all the same.
+process.exit(await checkedMain(process.argv.slice(2)));

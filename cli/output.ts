@@ -48,6 +48,7 @@ export function nowMs(): number {
   return performance.timeOrigin + performance.now();
 }
 
+/** Quoted unless plain: a peer's words must not look like a line of ours. */
 function pair([name, value]: [string, unknown]): string {
-  return `${name}=${typeof value === "string" ? value : JSON.stringify(value)}`;
+  return `${name}=${typeof value === "string" && /^[\w.:/@+=-]+$/.test(value) ? value : JSON.stringify(value)}`;
 }

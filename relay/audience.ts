@@ -3,10 +3,12 @@ import { describeError, OnionhookError } from "../shared/errors.ts";
 import { TOPIC_PREFIX } from "../shared/topic.ts";
 import type { WampSession } from "../shared/wamp/session.ts";
 
-/** Meta events after which the number of builders may be another one. */
-const MEMBERSHIP_TOPICS = ["on_subscribe", "on_unsubscribe", "on_delete"].map(
-  (name) => `wamp.subscription.${name}`,
-);
+/** Meta events after which there may be one more builder, or one fewer. */
+const MEMBERSHIP = [
+  ["wamp.subscription.on_subscribe", true],
+  ["wamp.subscription.on_unsubscribe", false],
+  ["wamp.subscription.on_delete", false],
+] as const;
 
 /**
  * Watches, through the router's subscription meta API, whether a builder of ours is there: one that
@@ -21,26 +23,40 @@ export async function watchAudience(
   let builders = 0;
   let checks = Promise.resolve();
 
-  async function check(): Promise<void> {
+  async function check(cameOne: boolean): Promise<void> {
     const before = builders;
     builders = await countBuilders(session);
-    if (builders > before || (builders === 0 && before > 0)) onChange(builders > 0);
+    if (builders > 0 && (cameOne || before === 0)) onChange(true);
+    else if (builders === 0 && before > 0) onChange(false);
   }
 
   // One after the other, so that the last answer is the newest.
-  const recheck = () => {
-    checks = checks.then(check).catch((error: unknown) => {
+  const recheck = (cameOne: boolean): Promise<void> => {
+    checks = checks.then(() => check(cameOne));
+    return checks;
+  };
+  const onMembership = (cameOne: boolean) => {
+    recheck(cameOne).catch((error: unknown) => {
       if (error instanceof OnionhookError && error.code === "ERR_WAMP_LOST") return;
       report("error", describeError(error));
       void session.close();
     });
   };
-  for (const topic of MEMBERSHIP_TOPICS) await session.subscribe(topic, "exact", recheck);
-  await check();
+  for (const [topic, cameOne] of MEMBERSHIP) {
+    await session.subscribe(topic, "exact", () => onMembership(cameOne));
+  }
+  await recheck(false);
 }
 
 async function countBuilders(session: WampSession): Promise<number> {
   const subscription = await session.call("wamp.subscription.lookup", TOPIC_PREFIX, { match: "prefix" });
   if (subscription === null) return 0;
-  return Number(await session.call("wamp.subscription.count_subscribers", subscription));
+  try {
+    return Number(await session.call("wamp.subscription.count_subscribers", subscription));
+  } catch (error) {
+    // The last builder left between the two calls.
+    if (error instanceof OnionhookError && error.message.endsWith("wamp.error.no_such_subscription"))
+      return 0;
+    throw error;
+  }
 }

@@ -13,6 +13,8 @@ import type { QueuedEvent } from "./queue.ts";
 export interface DrainHandlers {
   /** Resolves once the event is durable here: with the builder's receipt if it had one already. */
   onEvent: (event: QueuedEvent) => Promise<string | undefined>;
+  /** The drain is open: resolves with the receipts that the edge may not have accepted yet. */
+  onOpened: (stream: string) => Promise<{ seq: number; receipt: string }[]>;
   /** The edge accepted a receipt, or refused it with `code`. */
   onSettled: (stream: string, seq: number, code: string | undefined) => Promise<void>;
 }
@@ -21,6 +23,8 @@ export interface DrainClient {
   /** Hands the edge the builder's receipt. While the drain is down this is dropped: the edge sends the
    *  event again, and `onEvent` answers with the receipt. */
   done(seq: number, receipt: string): void;
+  /** Opens the drain anew, so that the edge sends again what is not done. */
+  restart(): void;
   /** Resolves when the signal has ended the drain. */
   readonly ended: Promise<void>;
 }
@@ -75,6 +79,7 @@ export function startDrain(
           else if (output.do === "opened") {
             current = socket;
             report("connected", { to: "edge", stream: output.stream });
+            tail = tail.then(() => guard(socket, repeat(socket, output.stream)));
           } else if (output.do === "event") tail = tail.then(() => take(socket, output.event));
           else
             tail = tail.then(() => guard(socket, handlers.onSettled(output.stream, output.seq, output.code)));
@@ -104,6 +109,12 @@ export function startDrain(
     }
   }
 
+  /** An acceptance may have been lost with the last connection. */
+  async function repeat(socket: WebSocket, stream: string): Promise<void> {
+    for (const { seq, receipt } of await handlers.onOpened(stream))
+      send(socket, { type: "done", seq, receipt });
+  }
+
   async function take(socket: WebSocket, event: QueuedEvent): Promise<void> {
     await guard(
       socket,
@@ -129,6 +140,7 @@ export function startDrain(
     done(seq, receipt) {
       if (current) send(current, { type: "done", seq, receipt });
     },
+    restart: () => current?.close(1000),
     ended: keepTrying(drainOnce, report, signal),
   };
 }

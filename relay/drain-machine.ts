@@ -85,6 +85,7 @@ function receive(state: DrainState, chunk: Uint8Array): [DrainState, DrainOutput
   if (state.phase !== "receiving") throw unexpected(`a binary frame while ${state.phase}`);
   const missing = state.missing - chunk.length;
   if (missing < 0 || chunk.length > CHUNK_BYTES) throw unexpected("a binary frame that is too long");
+  if (chunk.length === 0) throw unexpected("an empty binary frame");
   const chunks = [...state.chunks, chunk];
   if (missing > 0) return [{ ...state, chunks, missing }, []];
   const { seq, topic, delivery } = state.header;

@@ -31,6 +31,9 @@ export function makePublisher(report: Report, onAudience: (present: boolean) => 
   /** What waits for its receipt, by stream and seq. */
   const waiting = new Map<string, (outcome: Outcome) => void>();
 
+  /** What was being published when a session ended. */
+  const broken = new Set<string>();
+
   function onReceipt({ kwargs }: WampEvent): void {
     const message = v.safeParse(receiptMessage, kwargs);
     if (!message.success) {
@@ -57,18 +60,24 @@ export function makePublisher(report: Report, onAudience: (present: boolean) => 
       };
       const { promise: outcome, resolve: settle } = Promise.withResolvers<Outcome>();
       // Before publishing: a receipt may overtake the router's acknowledgement.
-      waiting.set(keyOf(stream, seq), settle);
+      const key = keyOf(stream, seq);
+      waiting.set(key, settle);
       const timer = setTimeout(() => settle(later), RECEIPT_MS + sealed.length * RECEIPT_MS_PER_BYTE);
       try {
         await session.publish(topic, new Passthru(sealed, CRYPTOBOX, "json"));
+        broken.delete(key);
         report("published", { delivery, stream, seq });
         return await outcome;
       } catch (error) {
         report("error", { ...describeError(error), delivery, stream, seq });
-        return error instanceof OnionhookError && error.retryable ? { kind: "unavailable" } : later;
+        if (!(error instanceof OnionhookError) || !error.retryable) return later;
+        // A session may end by chance; twice with the same event, and the event is what ends it.
+        const again = broken.delete(key);
+        if (!again) broken.add(key);
+        return again ? later : { kind: "unavailable" };
       } finally {
         clearTimeout(timer);
-        waiting.delete(keyOf(stream, seq));
+        if (waiting.get(key) === settle) waiting.delete(key);
       }
     },
     async onSession(fresh) {

@@ -44,7 +44,7 @@ interface Taken {
 /** Starts nothing until `process` and `resume`. Owns the store from now on. */
 export function makeBullmqQueue(store: QueueStore, concurrency: number, report: Report): DeliveryQueue {
   const { backend } = store;
-  const outage = makeOutage(report);
+  const outage = makeOutage(report, () => onRecovered?.());
   const queue = new Queue<JobData, string, string, JobData, string, string, IQueueBackend>(
     QUEUE_NAME,
     { connection: {}, streams: { events: { maxLen: EVENTS_KEPT } }, defaultJobOptions: store.jobOptions },
@@ -58,14 +58,20 @@ export function makeBullmqQueue(store: QueueStore, concurrency: number, report: 
   const over = new AbortController();
   let handle: Handler | undefined;
   let onReceived: OnReceived | undefined;
+  let onRecovered: (() => void) | undefined;
 
-  const lookUp = async (id: string): Promise<Added | undefined> => {
+  /** What there is of an event. An edge that began anew numbers from 1 again: that is another event. */
+  const lookUp = async (id: string, event: JobData): Promise<Added | undefined> => {
     if (store.ledger?.mayHold(id) === false) return undefined;
-    const state = await backend.getState(id);
-    if (state === "unknown") return undefined;
-    if (state !== "completed") return { state: "held" };
     const job = await queue.getJob(id);
-    return job === undefined ? undefined : { state: "received", receipt: job.returnvalue };
+    if (job === undefined) return undefined;
+    if (job.data.delivery !== event.delivery || job.data.sealed !== event.sealed) {
+      await queue.remove(id);
+      store.ledger?.removed(id);
+      return undefined;
+    }
+    if (!(await job.isCompleted())) return { state: "held" };
+    return { state: "received", receipt: job.returnvalue };
   };
 
   const take = async (): Promise<Taken | undefined> => {
@@ -167,7 +173,7 @@ export function makeBullmqQueue(store: QueueStore, concurrency: number, report: 
       const id = jobId(event.stream, event.seq);
       const data = { ...event, sealed: Buffer.from(event.sealed).toString("base64") };
       return outage.watch(async () => {
-        const found = await lookUp(id);
+        const found = await lookUp(id, data);
         if (found !== undefined) return found;
         store.ledger?.added(id, data.sealed.length);
         await queue.add("event", data, { jobId: id });
@@ -175,9 +181,10 @@ export function makeBullmqQueue(store: QueueStore, concurrency: number, report: 
         return { state: "added" };
       });
     },
-    process(handler, received) {
+    process(handler, received, recovered) {
       handle = handler;
       onReceived = received;
+      onRecovered = recovered;
       checkRegularly();
     },
     async pause() {
@@ -190,6 +197,10 @@ export function makeBullmqQueue(store: QueueStore, concurrency: number, report: 
       notBefore.clear();
       await outage.watch(() => queue.promoteJobs());
       dispatch.wake();
+    },
+    async received() {
+      const jobs = await outage.watch(() => queue.getCompleted());
+      return jobs.map(({ data: { stream, seq }, returnvalue }) => ({ stream, seq, receipt: returnvalue }));
     },
     async remove(stream, seq) {
       const id = jobId(stream, seq);

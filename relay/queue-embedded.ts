@@ -120,7 +120,7 @@ async function make(dir: string): Promise<void> {
   // V8 without its optimising compiler for WebAssembly: as fast for so short a run, and half the memory.
   const child = spawn(process.execPath, ["--liftoff-only", program, unfinished], {
     stdio: "ignore",
-    env: {},
+    env: { ONIONHOOK_RUN: process.env["ONIONHOOK_RUN"] },
   });
   await once(child, "exit");
   if (child.exitCode !== 0) throw new Error("making the embedded database failed");

@@ -12,13 +12,17 @@ export interface Outage {
   watch<T>(work: () => Promise<T>): Promise<T>;
 }
 
-export function makeOutage(report: Report): Outage {
+/** `onOver` is called when the store answers again after an outage that was told. */
+export function makeOutage(report: Report, onOver: () => void): Outage {
   let told = false;
   return {
     async watch(work) {
       try {
         const result = await work();
-        told = false;
+        if (told) {
+          told = false;
+          onOver();
+        }
         return result;
       } catch (error) {
         if (isJobGone(error)) throw error;

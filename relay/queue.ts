@@ -71,12 +71,14 @@ export interface DeliveryQueue {
    * Names the handler, once. Events start in the order in which they were added, at most `concurrency` at
    * a time, and none before the first `resume`.
    */
-  process(handler: Handler, onReceived: OnReceived): void;
+  process(handler: Handler, onReceived: OnReceived, onRecovered?: () => void): void;
   /** No event is started after this resolves; those in hand go on. */
   pause(): Promise<void>;
   resume(): Promise<void>;
   /** Every event that waits for its time is ready now. */
   promote(): Promise<void>;
+  /** Every event that is received and not yet removed. */
+  received(): Promise<{ stream: string; seq: number; receipt: string }[]>;
   /** Forgets an event: the edge accepted its receipt. Removing what is not there changes nothing. */
   remove(stream: string, seq: number): Promise<void>;
   /** The edge refused the receipt: a received event waits again, for at least `delayMs`. No other event changes. */

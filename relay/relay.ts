@@ -41,6 +41,10 @@ export async function runRelay(
         report("drained", { delivery, stream, seq });
         return added.state === "received" ? added.receipt : undefined;
       },
+      async onOpened(stream) {
+        const received = await queue.received();
+        return received.filter((event) => event.stream === stream);
+      },
       async onSettled(stream, seq, code) {
         if (code === undefined || code === "ERR_UNKNOWN_EVENT") return queue.remove(stream, seq);
         report("error", {
@@ -56,7 +60,7 @@ export async function runRelay(
     signal,
   );
 
-  queue.process(publisher.publish, ({ seq }, receipt) => drain.done(seq, receipt));
+  queue.process(publisher.publish, ({ seq }, receipt) => drain.done(seq, receipt), drain.restart);
 
   const wamp = superviseWamp({
     join: () => joinWamp({ ...config.router, tor: config.tor, isolation: "publish", signal }),

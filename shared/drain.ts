@@ -5,8 +5,9 @@
  */
 import * as v from "valibot";
 import { concatBytes, encodeUtf8 } from "./bytes.ts";
-import { NAME } from "./delivery.ts";
+import { DELIVERY_ID, NAME } from "./delivery.ts";
 import { OnionhookError } from "./errors.ts";
+import { TOPIC } from "./topic.ts";
 
 export const DRAIN_SUBPROTOCOL = "onionhook.drain.1";
 
@@ -36,13 +37,13 @@ const toRelay = v.variant("type", [
   v.object({
     type: v.literal("event"),
     seq,
-    topic: v.string(),
-    delivery: v.string(),
+    topic: v.pipe(v.string(), v.regex(TOPIC)),
+    delivery: v.pipe(v.string(), v.regex(DELIVERY_ID)),
     /** Size of the sealed bytes, which follow in frames of at most {@link CHUNK_BYTES}. */
     bytes: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
   }),
   v.object({ type: v.literal("accepted"), seq }),
-  v.object({ type: v.literal("refused"), seq, code: v.string() }),
+  v.object({ type: v.literal("refused"), seq, code: v.pipe(v.string(), v.regex(/^ERR_[A-Z_]{1,50}$/)) }),
 ]);
 
 const toEdge = v.variant("type", [

@@ -3,6 +3,9 @@ import { OnionhookError } from "./errors.ts";
 /** Every event of GitHub is published under this prefix; a builder's KeyRing needs one key, for it. */
 export const TOPIC_PREFIX = "webhook.github.";
 
+/** Every topic of an event, and nothing else. */
+export const TOPIC = /^webhook\.github\.[a-z][a-z0-9_]{0,99}$/;
+
 /** Where builders publish their receipts. */
 export const RECEIPT_TOPIC = "webhook.receipt";
 

@@ -30,6 +30,8 @@ const wranglerToml = v.object({
 export interface EdgeSettings {
   /** Root of the project: where wrangler.toml is. */
   root: string;
+  /** For the processes that this starts. */
+  env: Readonly<Record<string, string>>;
   /** Folder for the bundle, the configuration and the outbox. */
   folder: string;
   port: number;
@@ -56,7 +58,7 @@ export async function prepareEdge(settings: EdgeSettings): Promise<string[]> {
       [wrangler, "deploy", "--dry-run", "--outdir", join(folder, "bundle")],
       {
         cwd: root,
-        env: { ...process.env, ...QUIET, WRANGLER_LOG_PATH: join(folder, "wrangler-logs") },
+        env: { ...process.env, ...settings.env, ...QUIET, WRANGLER_LOG_PATH: join(folder, "wrangler-logs") },
         timeout: BUNDLE_MS,
       },
     );

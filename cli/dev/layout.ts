@@ -26,14 +26,13 @@ export interface Layout {
 }
 
 /**
- * Makes the folder and its keys, or takes up what is there.
- * @throws OnionhookError `ERR_DATA_DIR` when it cannot be written; those of `makeKey`.
+ * Makes the folder and those in it.
+ * @throws OnionhookError `ERR_DATA_DIR` when it cannot be written.
  */
-export function openLayout(folder: string): Layout {
-  const at = (...path: string[]) => join(folder, ...path);
+export function makeFolders(folder: string): void {
   try {
-    for (const path of [folder, at("keys"), at("logs"), at("edge"), at("tor"), at("site")]) {
-      mkdirSync(path, { recursive: true, mode: 0o700 });
+    for (const name of ["", "keys", "logs", "edge", "tor", "site"]) {
+      mkdirSync(join(folder, name), { recursive: true, mode: 0o700 });
     }
   } catch (cause) {
     throw new OnionhookError(
@@ -45,6 +44,14 @@ export function openLayout(folder: string): Layout {
       },
     );
   }
+}
+
+/**
+ * Makes the keys, or takes up those that are there. The folder must be ours: see `lockFolder`.
+ * @throws OnionhookError those of `makeKey`.
+ */
+export function openLayout(folder: string): Layout {
+  const at = (...path: string[]) => join(folder, ...path);
   const made = new Map(
     Object.keys(KEYS)
       .filter(isKeyName)

@@ -32,8 +32,8 @@ export interface Processes {
   stop(): Promise<void>;
 }
 
-/** For a part to hand back what is in hand and close its stores. */
-const END_MS = 5000;
+/** For a part to hand back what is in hand and close its stores: the relay's queue takes 10 s at most. */
+const END_MS = 12_000;
 /** A restart after a death is immediate; a part that keeps dying waits ever longer. */
 const FIRST_PAUSE_MS = 100;
 const MAX_PAUSE_MS = 5000;

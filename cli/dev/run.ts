@@ -10,12 +10,12 @@ import { OnionhookError } from "../../shared/errors.ts";
 import { lockFolder } from "../../shared/host/folder-lock.ts";
 import { EXIT } from "../command.ts";
 import { nowMs, type Output } from "../output.ts";
-import { watchAncestors } from "./ancestors.ts";
 import { prepareEdge } from "./edge.ts";
 import {
   BUILDER,
   type Layout,
   lastRouterPort,
+  makeFolders,
   localUrl,
   openLayout,
   REALM,
@@ -23,6 +23,7 @@ import {
   writeConfigs,
 } from "./layout.ts";
 import { makeNetwork } from "./network.ts";
+import { watchParent } from "./parent.ts";
 import { preferPort, takePort } from "./ports.ts";
 import { sendSample } from "./sample-push.ts";
 import { startStage } from "./stage.ts";
@@ -61,7 +62,7 @@ export async function runDev(options: DevOptions, output: Output): Promise<numbe
   process.on("SIGINT", onSignal).on("SIGTERM", onSignal).on("SIGHUP", onSignal);
   // Whoever read our words is gone.
   process.stdout.on("error", stop);
-  const unwatch = watchAncestors(stop);
+  const unwatch = watchParent(stop);
   const cleanups: (() => Promise<void> | void)[] = [];
   try {
     run(options, output, fail, cleanups).then((code) => (code === undefined ? undefined : end(code)), fail);
@@ -96,8 +97,9 @@ async function run(
     `onionhook ${packageJson.version}  node ${process.versions.node}  data ${shownDataDir}  (${outside})`,
   );
 
-  const layout = openLayout(options.dataDir);
+  makeFolders(options.dataDir);
   cleanups.push(lockFolder(options.dataDir, "ERR_DATA_DIR_BUSY"));
+  const layout = openLayout(options.dataDir);
   if (layout.reused) output.say(`  keys     reused${options.tor ? ", and with them the onion address" : ""}`);
   const edgePort = await takePort(options.port, "--port");
   const routerPort = await preferPort(lastRouterPort(layout));
@@ -131,6 +133,7 @@ async function run(
   // All at once: each waits by itself for those that it needs.
   const edgeReady = prepareEdge({
     root: options.root,
+    env: stage.env,
     folder: layout.edge,
     port: edgePort,
     webhookSecretFile: layout.key("webhook").file,
@@ -189,8 +192,14 @@ async function run(
   });
 
   if (sample) {
-    const exit = await sendSample(webhook, layout, stage, output);
-    if (once) return exit === 0 ? EXIT.ok : EXIT.failed;
+    try {
+      const exit = await sendSample(webhook, layout, stage, output);
+      if (once) return exit === 0 ? EXIT.ok : EXIT.failed;
+    } catch (error) {
+      // With rules of one's own the sample may lead to no build; what was started goes on serving.
+      if (once) throw error;
+      output.error(error);
+    }
   }
   sayNext(webhook, layout, output);
   return undefined;

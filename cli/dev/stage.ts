@@ -14,6 +14,8 @@ import { makeWatch, type Watch } from "./watch.ts";
 export interface Stage {
   watch: Watch;
   processes: Processes;
+  /** Marks a process as one of this run. */
+  env: Readonly<Record<string, string>>;
   /** The run has been up: a part that dies from now on is started again for ever. */
   ready(): void;
   follow(journey: Journey): void;
@@ -23,10 +25,11 @@ export interface Stage {
 /** `fail` is called when a part ends again and again before the run was ever up. */
 export function startStage(layout: Layout, output: Output, fail: (error: Error) => void): Stage {
   const mark = randomUUID();
+  const env = { [MARK]: mark };
   const journeys: Journey[] = [];
   let isReady = false;
   const watch = makeWatch(output, (event) => journeys.forEach((journey) => journey.note(event)));
-  const processes = makeProcesses({ [MARK]: mark }, layout.logs, {
+  const processes = makeProcesses(env, layout.logs, {
     onStarted(part, pid, restarts) {
       output.forward({ event: "started", at: nowMs(), part, pid, restarts });
       if (restarts > 0) output.say(`  ${part.padEnd(8)} started again, pid ${pid}`);
@@ -56,22 +59,35 @@ export function startStage(layout: Layout, output: Output, fail: (error: Error) 
       );
     },
   });
-  const reaper = spawn(process.execPath, [fileURLToPath(new URL("reaper.ts", import.meta.url)), mark], {
-    stdio: ["pipe", "ignore", "ignore"],
-    detached: true,
-  });
+  const sweep = startReaper(mark);
   return {
     watch,
     processes,
+    env,
     ready: () => {
       isReady = true;
     },
     follow: (journey) => void journeys.push(journey),
     async stop() {
       await processes.stop();
-      const gone = new Promise((resolve) => reaper.once("exit", resolve));
-      reaper.stdin.end();
-      await gone;
+      await sweep();
     },
+  };
+}
+
+/** Returns how to let it do its work; resolves when it has, or when it was gone already. */
+function startReaper(mark: string): () => Promise<void> {
+  const reaper = spawn(process.execPath, [fileURLToPath(new URL("reaper.ts", import.meta.url)), mark], {
+    stdio: ["pipe", "ignore", "ignore"],
+    detached: true,
+  });
+  const gone = new Promise<void>((resolve) => {
+    reaper.once("exit", () => resolve());
+    reaper.once("error", () => resolve());
+  });
+  reaper.stdin.on("error", () => {});
+  return () => {
+    reaper.stdin.end();
+    return gone;
   };
 }

@@ -100,6 +100,28 @@ describe("onionhook dev", () => {
     }
   });
 
+  it.each([500, 1000, 2000])(
+    "ends at once, with everything, when it is interrupted after %i ms",
+    async (ms) => {
+      const path = folder();
+      const run = dev(path);
+      await new Promise((resolve) => setTimeout(resolve, ms));
+      run.process.kill("SIGINT");
+      const started = performance.now();
+      await run.exited;
+      expect(performance.now() - started).toBeLessThan(13_000);
+      expect(processesNaming(path)).toEqual([]);
+    },
+  );
+
+  it("brings the sample to the builder, and serves on, when no rule is for it", async () => {
+    const path = folder();
+    writeFileSync(join(path, "rules.json"), "[]");
+    const run = dev(path);
+    await run.until("done", ({ event }) => event === "done");
+    expect(run.process.exitCode).toBeNull();
+  });
+
   it("leaves no process behind when it is killed with SIGKILL, not even a build's", async () => {
     const path = folder();
     writeFileSync(

@@ -16,7 +16,7 @@ const header = (bytes: number): ToRelay => ({
   type: "event",
   seq: 1,
   topic: "webhook.github.push",
-  delivery: "d",
+  delivery: "delivery-1",
   bytes,
 });
 const faulty = expect.objectContaining({ code: "ERR_DRAIN_FRAME" });
@@ -60,7 +60,7 @@ describe("the relay's side of the drain", () => {
         expect(outputs).toHaveLength(1);
         expect(outputs[0]).toMatchObject({
           do: "event",
-          event: { stream: "builder", seq: 1, delivery: "d" },
+          event: { stream: "builder", seq: 1, delivery: "delivery-1" },
         });
         const [output] = outputs;
         expect(output?.do === "event" && Buffer.from(output.event.sealed).equals(sealed)).toBe(true);

@@ -139,6 +139,21 @@ describe("the publisher", () => {
     ]);
   });
 
+  it("lets others pass when a session ends twice with the same event", async () => {
+    const { session, publish } = fakeSession(() => 1);
+    const publisher = makePublisher(
+      () => {},
+      () => {},
+    );
+    await publisher.onSession(session);
+    const lost = () =>
+      publish.mockRejectedValueOnce(new OnionhookError("ERR_WAMP_LOST", "lost", { retryable: true }));
+    lost();
+    expect(await publisher.publish(event, 0)).toEqual({ kind: "unavailable" });
+    lost();
+    expect(await publisher.publish(event, 0)).toMatchObject({ kind: "later" });
+  });
+
   it("ignores receipts that are malformed or not waited for", async () => {
     const reports: unknown[] = [];
     const { session, say } = fakeSession(() => 1);

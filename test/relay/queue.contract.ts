@@ -197,9 +197,33 @@ export function queueContract(newPlace: () => Promise<Place>): void {
     await queue.add(event(2, Buffer.from(range(0, 255))));
     await vi.waitFor(() => expect(received).toHaveLength(2), 30_000);
     expect(same).toBe(true);
-    expect(await queue.add(event(1))).toEqual({ state: "received", receipt: "receipt 1" });
+    expect(await queue.add(event(1, sealed))).toEqual({ state: "received", receipt: "receipt 1" });
     await queue.remove("a-stream", 1);
   }, 60_000);
+
+  test("another event of the same number takes the place of the one that is there", async () => {
+    const { queue, started, received } = await watch(await newPlace(), 1, receive);
+    await queue.add(event(1));
+    expect(await queue.add(event(1, Buffer.from("of an edge that began anew")))).toEqual({ state: "added" });
+    await queue.resume();
+    await vi.waitFor(() => expect(received).toHaveLength(1));
+    expect(await queue.add(event(1, Buffer.from("and once more")))).toEqual({ state: "added" });
+    await vi.waitFor(() => expect(received).toHaveLength(2));
+    expect(started).toEqual([1, 1]);
+  });
+
+  test("what is received and not removed is listed with its receipt", async () => {
+    const { queue, received } = await watch(await newPlace(), 2, receive);
+    await queue.resume();
+    for (const seq of [1, 2, 3]) await queue.add(event(seq));
+    await vi.waitFor(() => expect(received).toHaveLength(3));
+    await queue.remove("a-stream", 2);
+    const left = await queue.received();
+    expect(left.toSorted((a, b) => a.seq - b.seq)).toEqual([
+      { stream: "a-stream", seq: 1, receipt: "receipt 1" },
+      { stream: "a-stream", seq: 3, receipt: "receipt 3" },
+    ]);
+  });
 
   test("a closed queue opens again with all that it held, in order", async () => {
     const place = await newPlace();

@@ -48,7 +48,7 @@ describe("a frame to the edge", () => {
     { type: "done", seq: 1, receipt: `${BASE64_2048}AAAA` },
     { type: "welcome" },
     { type: "challenge", stream: "builder", challenge: "AAAA" },
-    { type: "event", seq: 1, topic: "t", delivery: "d", bytes: 1 },
+    { type: "event", seq: 1, topic: "webhook.github.push", delivery: "delivery-1", bytes: 1 },
   ])("is refused: %j", (message) => {
     expect(() => parseToEdge(JSON.stringify(message))).toThrow(frameError);
   });
@@ -58,7 +58,7 @@ describe("a frame to the relay", () => {
   test.for([
     { type: "challenge", stream: "builder", challenge: encodeBase64(new Uint8Array(32)) },
     { type: "welcome" },
-    { type: "event", seq: 1, topic: "webhook.github.push", delivery: "d", bytes: 1 },
+    { type: "event", seq: 1, topic: "webhook.github.push", delivery: "delivery-1", bytes: 1 },
     { type: "accepted", seq: 1 },
     { type: "refused", seq: 1, code: "ERR_RECEIPT" },
   ])("is read: %j", (message) => {
@@ -69,10 +69,10 @@ describe("a frame to the relay", () => {
     null,
     { type: "challenge", stream: "a b", challenge: "AAAA" },
     { type: "challenge", stream: "builder", challenge: "*" },
-    { type: "event", seq: 1, topic: "t", delivery: "d", bytes: 0 },
-    { type: "event", seq: 1, topic: "t", delivery: "d", bytes: 1.5 },
-    { type: "event", seq: 0, topic: "t", delivery: "d", bytes: 1 },
-    { type: "event", seq: 1, delivery: "d", bytes: 1 },
+    { type: "event", seq: 1, topic: "webhook.github.push", delivery: "delivery-1", bytes: 0 },
+    { type: "event", seq: 1, topic: "webhook.github.push", delivery: "delivery-1", bytes: 1.5 },
+    { type: "event", seq: 0, topic: "webhook.github.push", delivery: "delivery-1", bytes: 1 },
+    { type: "event", seq: 1, delivery: "delivery-1", bytes: 1 },
     { type: "accepted" },
     { type: "refused", seq: 1 },
     { type: "credit", events: 1 },
