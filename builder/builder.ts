@@ -36,8 +36,9 @@ export async function runBuilder(config: BuilderConfig, report: Report, stop: Ab
       const tag = sealTag(sealed);
       const { id, stream, seq, redelivery } = event.delivery;
       const wanted = wantedBy(event);
-      if (journal.keep(tag, event, wanted)) {
+      if (journal.keep(tag, event, wanted) !== "again") {
         report("opened", { delivery: id, stream, seq, topic, redelivery, signature: event.signature });
+        journal.eventTold(tag);
       }
       const receipt = encodeBase64(sealReceipt({ stream, seq, delivery: id, tag }, shared));
       // Lost receipts do no harm: the relay publishes again, and a duplicate is answered again.

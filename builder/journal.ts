@@ -1,6 +1,9 @@
 /**
  * What the builder has safe, in SQLite: every event that it opened, by the tag of its seal, and the
  * builds that are to be run for it. The payload stays only until its builds are over.
+ *
+ * `told` says whether the outside has heard of it: a builder that is killed between the disk's word and its
+ * own says it later. (Accepted race: killed between its own word and the mark, it says it twice.)
  */
 import { chmodSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
@@ -14,7 +17,8 @@ const MIGRATIONS = [
      seq INTEGER NOT NULL,
      delivery TEXT NOT NULL,
      topic TEXT NOT NULL,
-     opened_at INTEGER NOT NULL
+     opened_at INTEGER NOT NULL,
+     told INTEGER NOT NULL DEFAULT 0
    );
    CREATE TABLE builds (
      id INTEGER PRIMARY KEY,
@@ -24,9 +28,11 @@ const MIGRATIONS = [
      pid INTEGER,
      pid_started TEXT,
      exit TEXT,
-     ms INTEGER
+     ms INTEGER,
+     told INTEGER NOT NULL DEFAULT 0
    );
-   CREATE INDEX builds_to_run ON builds (id) WHERE raw_body IS NOT NULL;`,
+   CREATE INDEX builds_to_run ON builds (id) WHERE raw_body IS NOT NULL;
+   CREATE INDEX builds_to_tell ON builds (id) WHERE exit IS NOT NULL AND told = 0;`,
 ];
 
 export interface Build {
@@ -41,17 +47,28 @@ export interface Build {
   process: { pid: number; started: string } | undefined;
 }
 
+/** A build that is over. */
+export interface EndedBuild extends Pick<Build, "id" | "rule" | "delivery" | "stream" | "seq"> {
+  /** An exit code or a signal's name. */
+  exit: string;
+  ms: number;
+}
+
 export interface Journal {
   /**
-   * Keeps an event and the builds it leads to, in one transaction, durable when this returns.
-   * False, and nothing kept, when the event is there already.
+   * Keeps an event and the builds it leads to, in one transaction, durable when this returns. `again`, and
+   * nothing kept, when the event is there already; `untold` when nobody has heard of that yet.
    */
-  keep(tag: string, event: OpenedEvent, rules: readonly string[]): boolean;
+  keep(tag: string, event: OpenedEvent, rules: readonly string[]): "new" | "untold" | "again";
+  eventTold(tag: string): void;
   /** The oldest build that is not over. */
   nextBuild(): Build | undefined;
   began(build: number, process: { pid: number; started: string }): void;
   /** `exit`: an exit code or a signal's name. */
   ended(build: number, exit: string, ms: number): void;
+  /** Builds that are over, and nobody has heard of it. */
+  untoldBuilds(): EndedBuild[];
+  buildTold(build: number): void;
   close(): void;
 }
 
@@ -75,14 +92,24 @@ export function openJournal(path: string, now: () => number = Date.now): Journal
   );
   const begin = db.prepare("UPDATE builds SET pid = ?, pid_started = ? WHERE id = ?");
   const end = db.prepare("UPDATE builds SET exit = ?, ms = ?, raw_body = NULL WHERE id = ?");
+  const untold = db.prepare(
+    `SELECT id, rule, exit, ms, delivery, stream, seq FROM builds JOIN events USING (tag)
+     WHERE exit IS NOT NULL AND builds.told = 0 ORDER BY id`,
+  );
+  const isTold = db.prepare("SELECT told FROM events WHERE tag = ?");
+  // These marks must outlive a kill, not a power cut: no wait for the disk.
+  const marks = new DatabaseSync(path);
+  marks.exec("PRAGMA synchronous = OFF");
+  const markEvent = marks.prepare("UPDATE events SET told = 1 WHERE tag = ?");
+  const markBuild = marks.prepare("UPDATE builds SET told = 1 WHERE id = ?");
 
   return {
     keep(tag, { delivery, topic, rawBody }, rules) {
       return transaction(db, () => {
         const inserted = insertEvent.run(tag, delivery.stream, delivery.seq, delivery.id, topic, now());
-        if (inserted.changes === 0) return false;
+        if (inserted.changes === 0) return isTold.get(tag)?.["told"] === 0 ? "untold" : "again";
         for (const rule of rules) insertBuild.run(tag, rule, rawBody);
-        return true;
+        return "new";
       });
     },
     nextBuild() {
@@ -102,7 +129,22 @@ export function openJournal(path: string, now: () => number = Date.now): Journal
     },
     began: (build, { pid, started }) => void begin.run(pid, started, build),
     ended: (build, exit, ms) => void end.run(exit, Math.round(ms), build),
-    close: () => db.close(),
+    eventTold: (tag) => void markEvent.run(tag),
+    untoldBuilds: () =>
+      untold.all().map((row) => ({
+        id: Number(row["id"]),
+        rule: String(row["rule"]),
+        delivery: String(row["delivery"]),
+        stream: String(row["stream"]),
+        seq: Number(row["seq"]),
+        exit: String(row["exit"]),
+        ms: Number(row["ms"]),
+      })),
+    buildTold: (build) => void markBuild.run(build),
+    close() {
+      marks.close();
+      db.close();
+    },
   };
 }
 

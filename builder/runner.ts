@@ -44,6 +44,7 @@ export function startRunner(
       // The configuration changed while the build waited.
       rmSync(join(folder, `${build.id}.json`), { force: true });
       journal.ended(build.id, "no such rule", 0);
+      journal.buildTold(build.id);
       report("error", {
         code: "ERR_RULE",
         message: `the rule ${build.rule} is gone`,
@@ -55,16 +56,16 @@ export function startRunner(
     const exit = await runAll(rule, build);
     // Broken off by our own end: it is run again. What had succeeded by then is over.
     if (signal.aborted && exit !== "0") return;
-    const ms = performance.now() - started;
-    journal.ended(build.id, exit, ms);
-    report("built", {
-      delivery: build.delivery,
-      stream: build.stream,
-      seq: build.seq,
-      rule: rule.name,
-      exit: /^\d+$/.test(exit) ? Number(exit) : exit,
-      ms,
-    });
+    journal.ended(build.id, exit, performance.now() - started);
+    tell();
+  }
+
+  /** What is over is told once, also what an earlier life of the builder could not tell any more. */
+  function tell(): void {
+    for (const { id, delivery, stream, seq, rule, exit, ms } of journal.untoldBuilds()) {
+      report("built", { delivery, stream, seq, rule, exit: /^\d+$/.test(exit) ? Number(exit) : exit, ms });
+      journal.buildTold(id);
+    }
   }
 
   async function runAll(rule: Rule, build: Build): Promise<string> {
@@ -96,6 +97,7 @@ export function startRunner(
   }
 
   async function loop(): Promise<void> {
+    tell();
     while (!signal.aborted) {
       const woken = new Promise<void>((resolve) => {
         wake = resolve;

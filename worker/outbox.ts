@@ -36,16 +36,16 @@ export class Outbox extends DurableObject<Settings> {
     this.#sql = openOutboxSql(state.storage);
   }
 
-  /** The stream is the object's name. */
+  /** One recipient, one stream, named like it. */
   get #stream(): string {
     return this.#config.recipient.name;
   }
 
   /**
    * Seals and stores a delivery, and sends it on at once if a relay is there: in one step, so that no
-   * other delivery can get its number. The reply leaves only
-   * after the row is durable (the object's output gate). A delivery that is there and undone is a
-   * duplicate; one that was done is stored anew, as a redelivery.
+   * other delivery can get its number. The reply leaves only after the row is durable (the object's output
+   * gate). A delivery that is there and undone is a duplicate; one that was done is stored anew, as a
+   * redelivery.
    */
   take(webhook: Webhook): Taken {
     const before = this.#sql.find(webhook.id);

@@ -22,10 +22,32 @@ describe("the journal", () => {
   });
 
   it("keeps an event once, by the tag of its seal", () => {
-    expect(journal.keep("tag-1", event(1), [])).toBe(true);
-    expect(journal.keep("tag-1", event(1), [])).toBe(false);
+    expect(journal.keep("tag-1", event(1), [])).toBe("new");
+    journal.eventTold("tag-1");
+    expect(journal.keep("tag-1", event(1), [])).toBe("again");
     // Another seal with the same number: an edge that began anew. It is no duplicate.
-    expect(journal.keep("tag-2", event(1), [])).toBe(true);
+    expect(journal.keep("tag-2", event(1), [])).toBe("new");
+  });
+
+  it("knows what it kept and could not tell, also after it was closed", () => {
+    journal.keep("tag-1", event(1), ["docs"]);
+    journal.ended(journal.nextBuild()?.id ?? 0, "0", 12.4);
+    journal.close();
+    journal = openJournal(path);
+    expect(journal.keep("tag-1", event(1), [])).toBe("untold");
+    journal.eventTold("tag-1");
+    expect(journal.keep("tag-1", event(1), [])).toBe("again");
+    const [build] = journal.untoldBuilds();
+    expect(build).toMatchObject({
+      rule: "docs",
+      delivery: "delivery-1",
+      stream: "builder",
+      seq: 1,
+      exit: "0",
+      ms: 12,
+    });
+    journal.buildTold(build?.id ?? 0);
+    expect(journal.untoldBuilds()).toEqual([]);
   });
 
   it("hands out builds in order, each until it is over, also after it was closed", () => {

@@ -160,6 +160,14 @@ describe("the runner", () => {
     expect(await left).toBe("SIGKILL");
   });
 
+  it("tells of a build that was over when the builder died before it could", async () => {
+    keep(1);
+    journal.ended(journal.nextBuild()?.id ?? 0, "3", 5);
+    start([rule([["true"]])]);
+    await eventually("it is told", () => built().length === 1);
+    expect(built()[0]).toMatchObject({ delivery: "delivery-1", rule: "docs", exit: 3, ms: 5 });
+  });
+
   it("never takes another process for a leftover", () => {
     endLeftover({ pid: process.pid, started: String(Number(processStart(process.pid)) - 1) });
     expect(isAlive(process.pid)).toBe(true);
