@@ -201,12 +201,22 @@ describeWith("tor", "the pipeline through an onion service", () => {
     sending.abort();
     await sender;
     expect(sent.length).toBeGreaterThan(50);
-    await eventually(
-      "every delivery is opened",
-      () => sent.every((delivery) => opened(delivery) > 0),
-      120_000,
+    const missing = () => sent.filter((delivery) => opened(delivery) === 0);
+    await eventually("every delivery is opened", () => missing().length === 0, 60_000).catch(
+      (error: unknown) => {
+        const ways = dev.events.filter((event) => missing().includes(String(event["delivery"])));
+        throw new Error(`${String(error)}\n${ways.map((event) => JSON.stringify(event)).join("\n")}`);
+      },
     );
-    expect(sent.filter((delivery) => opened(delivery) > 1)).toEqual([]);
+    // Twice only as what GitHub calls a redelivery: the answer to the first POST died with the worker.
+    const events = dev.events.filter((event) => event.event === "opened");
+    const firstWith = (key: string, value: unknown) => events.find((event) => event[key] === value);
+    const twice = events.filter(
+      (event) =>
+        firstWith("seq", event["seq"]) !== event ||
+        (event["redelivery"] === false && firstWith("delivery", event["delivery"]) !== event),
+    );
+    expect(twice).toEqual([]);
     const done = new Set(
       dev.events.filter(({ event }) => event === "done").map((event) => event["delivery"]),
     );
