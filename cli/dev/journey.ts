@@ -1,14 +1,14 @@
 /** What became of one delivery, hop by hop, from the events of all parts. */
 
-/** The hops in order, each with what it means to a person. */
+/** The hops in order, each with the part or thing that it reaches. */
 const HOPS = [
-  ["received", "edge took it"],
-  ["stored", "sealed, stored"],
-  ["drained", "relay has it"],
-  ["published", "router acknowledged"],
-  ["opened", "builder opened it"],
-  ["done", "receipt at the edge"],
-  ["built", "build over"],
+  ["received", "edge"],
+  ["stored", "outbox"],
+  ["drained", "relay"],
+  ["published", "router"],
+  ["opened", "builder"],
+  ["done", "receipt"],
+  ["built", "build"],
 ] as const;
 
 export interface Journey {
@@ -35,9 +35,9 @@ export function makeJourney(delivery: string, sentAt: number): Journey {
     },
     since,
     summary: () =>
-      HOPS.flatMap(([event, meaning]) => {
+      HOPS.flatMap(([event, reached]) => {
         const ms = since(event);
-        return ms === undefined ? [] : [`${meaning} ${ms.toFixed(0)}`];
+        return ms === undefined ? [] : [`${reached} ${ms.toFixed(0)}`];
       }).join(" · "),
   };
 }

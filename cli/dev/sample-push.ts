@@ -61,6 +61,6 @@ export async function sendSample(
     `built     ${String(built["rule"])}   exit ${String(built["exit"])}, ${(Number(built["ms"]) / 1000).toFixed(1)} s`,
   );
   await Promise.race([about("done"), late]);
-  output.say(`hops, ms  ${journey.summary()}`);
+  output.say(`hops      ${journey.summary()}   (ms after sending)`);
   return built["exit"];
 }
