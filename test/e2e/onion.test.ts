@@ -202,7 +202,7 @@ describeWith("tor", "the pipeline through an onion service", () => {
     await sender;
     expect(sent.length).toBeGreaterThan(50);
     const missing = () => sent.filter((delivery) => opened(delivery) === 0);
-    await eventually("every delivery is opened", () => missing().length === 0, 60_000).catch(
+    await eventually("every delivery is opened", () => missing().length === 0, 180_000).catch(
       (error: unknown) => {
         const ways = dev.events.filter((event) => missing().includes(String(event["delivery"])));
         throw new Error(`${String(error)}\n${ways.map((event) => JSON.stringify(event)).join("\n")}`);
@@ -228,5 +228,5 @@ describeWith("tor", "the pipeline through an onion service", () => {
       },
       60_000,
     );
-  }, 600_000);
+  }, 900_000);
 });
