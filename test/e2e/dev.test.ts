@@ -122,6 +122,21 @@ describe("onionhook dev", () => {
     expect(run.process.exitCode).toBeNull();
   });
 
+  it("opens and receipts the events behind a build that is running", async () => {
+    const path = folder();
+    const slow = { name: "slow", event: "push", run: [["sleep", "600"]], directory: path };
+    writeFileSync(join(path, "rules.json"), JSON.stringify([slow]));
+    const run = dev(path, "--no-sample");
+    const { webhook, secret_file } = await run.ready();
+    const secret = readSecretFile(secret_file);
+    for (const name of ["push", "push", "issues"]) {
+      const { delivery } = await post(webhook, secret, name, encodeUtf8("{}"));
+      await run.until("done", (event) => event.event === "done" && event["delivery"] === delivery);
+    }
+    expect(run.events.filter(({ event }) => event === "opened")).toHaveLength(3);
+    expect(run.events.filter(({ event }) => event === "built")).toEqual([]);
+  });
+
   it("leaves no process behind when it is killed with SIGKILL, not even a build's", async () => {
     const path = folder();
     writeFileSync(
