@@ -5,6 +5,12 @@ import { checkConfig } from "../shared/host/config-file.ts";
 import { readKeyFile } from "../shared/host/key-file.ts";
 import { parseSocksProxy, type SocksProxy } from "../shared/tor/socks.ts";
 
+const streams = v.pipe(
+  v.array(v.pipe(v.string(), v.regex(NAME))),
+  v.minLength(1, "at least one stream was expected; leave the key out when the edge has only one"),
+  v.check((names) => new Set(names).size === names.length, "each stream once was expected"),
+);
+
 const schema = v.strictObject({
   data_dir: v.string(),
   tor: v.string(),
@@ -12,6 +18,7 @@ const schema = v.strictObject({
     url: v.pipe(v.string(), v.url(), v.regex(/^wss?:/, "ws:// or wss:// was expected")),
     relay: v.pipe(v.string(), v.regex(NAME)),
     key_file: v.string(),
+    streams: v.optional(streams),
   }),
   router: v.strictObject({
     url: v.pipe(v.string(), v.url(), v.regex(/^(wss?|ws\+unix):/, "ws://, wss:// or ws+unix: was expected")),
@@ -25,8 +32,11 @@ const schema = v.strictObject({
 export interface RelayConfig {
   dataDir: string;
   tor: SocksProxy | "none";
-  /** `seed`: Ed25519, proves to the edge which relay this is. */
-  edge: { url: string; relay: string; seed: Uint8Array };
+  /**
+   * `seed`: Ed25519, proves to the edge which relay this is. `streams`: one drain each; undefined: one drain, of
+   * the edge's only stream.
+   */
+  edge: { url: string; relay: string; seed: Uint8Array; streams: readonly string[] | undefined };
   /** `seed`: Ed25519, of WAMP-cryptosign. */
   router: { url: string; realm: string; authid: string; seed: Uint8Array };
   queueUrl: string;
@@ -42,7 +52,7 @@ export function parseConfig(json: unknown, folder: string): RelayConfig {
   return {
     dataDir: resolve(folder, data_dir),
     tor: tor === "none" ? "none" : parseSocksProxy(tor),
-    edge: { url: edge.url, relay: edge.relay, seed: key(edge.key_file) },
+    edge: { url: edge.url, relay: edge.relay, seed: key(edge.key_file), streams: edge.streams },
     router: { url: router.url, realm: router.realm, authid: router.authid, seed: key(router.key_file) },
     queueUrl: queue.url,
   };

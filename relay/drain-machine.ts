@@ -9,7 +9,13 @@
  * | `receiving` | binary, more to come   | `receiving` |                                 |
  * | `receiving` | binary, the last       | `open`      | the event                       |
  * | `open`      | `accepted`, `refused`  | `open`      | settled                         |
+ * | `open`      | `replaying`            | `open`      |                                 |
+ * | any         | `pong`                 | the same    |                                 |
  * | any         | anything else          | —           | `ERR_DRAIN_FRAME` is thrown     |
+ *
+ * The answer to a heartbeat comes whenever it likes, also between an event's header and its bytes: the
+ * edge's runtime sends it, not the edge. A challenge for another stream than the one that was asked for is
+ * refused before it is answered: an edge that lies gets no proof that it could use elsewhere.
  */
 import { concatBytes, decodeBase64 } from "../shared/bytes.ts";
 import { CHUNK_BYTES, parseToRelay, type ToEdge, type ToRelay } from "../shared/drain.ts";
@@ -35,6 +41,8 @@ export type DrainOutput =
 export interface DrainIdentity {
   relay: string;
   window: number;
+  /** The only stream that is proven for; undefined: whichever the edge names, it has one. */
+  stream: string | undefined;
   /** Signs the proof for a stream and a challenge; base64. */
   prove(stream: string, challenge: Uint8Array): string;
 }
@@ -50,8 +58,12 @@ export function stepDrain(
 ): [DrainState, DrainOutput[]] {
   if (typeof frame !== "string") return receive(state, frame);
   const message = parseToRelay(frame);
+  if (message.type === "pong") return [state, []];
   if (state.phase === "connected" && message.type === "challenge") {
     const { stream } = message;
+    if (identity.stream !== undefined && stream !== identity.stream) {
+      throw unexpected("a challenge for another stream than the one that was asked for");
+    }
     const signature = identity.prove(stream, decodeBase64(message.challenge));
     return [
       { phase: "proving", stream },
@@ -77,6 +89,7 @@ export function stepDrain(
       const code = message.type === "refused" ? message.code : undefined;
       return [state, [{ do: "settled", stream, seq: message.seq, code }]];
     }
+    if (message.type === "replaying") return [state, []];
   }
   throw unexpected(`${message.type} while ${state.phase}`);
 }

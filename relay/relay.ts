@@ -3,7 +3,7 @@ import type { Report } from "../shared/report.ts";
 import { joinWamp } from "../shared/wamp/session.ts";
 import { superviseWamp } from "../shared/wamp/supervisor.ts";
 import type { RelayConfig } from "./config.ts";
-import { startDrain } from "./drain-client.ts";
+import { startDrains } from "./drain-client.ts";
 import { makePublisher } from "./publisher.ts";
 import type { DeliveryQueue } from "./queue.ts";
 
@@ -32,7 +32,7 @@ export async function runRelay(
     } else quietly(queue.pause());
   });
 
-  const drain = startDrain(
+  const drains = startDrains(
     config,
     {
       async onEvent(event) {
@@ -60,7 +60,11 @@ export async function runRelay(
     signal,
   );
 
-  queue.process(publisher.publish, ({ seq }, receipt) => drain.done(seq, receipt), drain.restart);
+  queue.process(
+    publisher.publish,
+    ({ stream, seq }, receipt) => drains.done(stream, seq, receipt),
+    drains.restart,
+  );
 
   const wamp = superviseWamp({
     join: () => joinWamp({ ...config.router, tor: config.tor, isolation: "publish", signal }),
@@ -69,6 +73,6 @@ export async function runRelay(
     report,
     signal,
   });
-  await Promise.all([drain.ended, wamp]);
+  await Promise.all([drains.ended, wamp]);
   await queue.close();
 }

@@ -17,19 +17,35 @@ export const CHUNK_BYTES = 1024 * 1024;
 /** The most events that a relay may ask to have under way: their numbers must fit in a socket's attachment. */
 export const MAX_WINDOW = 500;
 
+/**
+ * The relay's heartbeat and its answer, as whole frames: Cloudflare answers it without waking the object,
+ * and remembers when.
+ */
+export const HEARTBEAT = '{"type":"ping"}';
+export const HEARTBEAT_ANSWER = '{"type":"pong"}';
+/** A relay sends a heartbeat this often. */
+export const HEARTBEAT_MS = 20_000;
+
 /** Application close codes (RFC 6455 §7.4.2 leaves 4000–4999 to us). */
 export const CLOSE = {
   /** The relay did not prove who it is. */
   unauthorised: 4401,
   /** A frame that the protocol does not know. */
   protocol: 4400,
-  /** The same or another relay took over the stream. */
+  /** The relay sent no heartbeat for too long, or did not prove in time who it is. */
+  silent: 4408,
+  /** The same relay opened another drain of the stream. */
   superseded: 4409,
+  /** Too many sockets wait to be proven, and this one had waited longest. */
+  crowded: 4429,
 } as const;
 
 const seq = v.pipe(v.number(), v.safeInteger(), v.minValue(1));
 const base64 = v.pipe(v.string(), v.base64(), v.maxLength(2048));
 const name = v.pipe(v.string(), v.regex(NAME));
+/** Chosen by the relay, to match a question with its answer. */
+const id = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+const time = v.pipe(v.string(), v.isoTimestamp());
 
 const toRelay = v.variant("type", [
   v.object({ type: v.literal("challenge"), stream: name, challenge: base64 }),
@@ -41,7 +57,12 @@ const toRelay = v.variant("type", [
     delivery: v.pipe(v.string(), v.regex(DELIVERY_ID)),
     /** Size of the sealed bytes, which follow in frames of at most {@link CHUNK_BYTES}. */
     bytes: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
+    /** Sent because it was asked for with `replay`. */
+    replay: v.optional(v.literal(true)),
   }),
+  v.object({ type: v.literal("pong") }),
+  /** How many retained events a `replay` found; they follow as the window allows. */
+  v.object({ type: v.literal("replaying"), id, events: v.pipe(v.number(), v.safeInteger(), v.minValue(0)) }),
   v.object({ type: v.literal("accepted"), seq }),
   v.object({ type: v.literal("refused"), seq, code: v.pipe(v.string(), v.regex(/^ERR_[A-Z_]{1,50}$/)) }),
 ]);
@@ -53,7 +74,18 @@ const toEdge = v.variant("type", [
     events: v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(MAX_WINDOW)),
   }),
   v.object({ type: v.literal("stored"), seq }),
-  v.object({ type: v.literal("done"), seq, receipt: base64 }),
+  /** `receipt` is left out where the recipient gives none. */
+  v.object({ type: v.literal("done"), seq, receipt: v.optional(base64) }),
+  v.object({
+    type: v.literal("replay"),
+    id,
+    /** Both ends are included. */
+    of: v.union([
+      v.object({ from: seq, to: seq }),
+      v.object({ delivery: v.pipe(v.string(), v.regex(DELIVERY_ID)) }),
+      v.object({ since: time, until: time }),
+    ]),
+  }),
 ]);
 
 export type ToRelay = v.InferOutput<typeof toRelay>;

@@ -2,10 +2,11 @@
  * WebSockets through Tor, for the drain and for WAMP. Fail closed: without a SOCKS proxy only loopback
  * and unix sockets are dialled, and only when the configuration says `"tor": "none"`.
  */
+import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import { connect, isIP, type Socket } from "node:net";
-import { connect as connectTls } from "node:tls";
+import { connect as connectTls, TLSSocket } from "node:tls";
 import { WebSocket } from "ws";
-import { OnionhookError } from "../errors.ts";
+import { errnoCode, OnionhookError } from "../errors.ts";
 import { dial, type SocksProxy } from "../tor/socks.ts";
 
 export interface WebSocketTarget {
@@ -18,22 +19,66 @@ export interface WebSocketTarget {
   isolation: string;
   /** Largest message taken, in bytes. */
   maxMessageBytes: number;
+  /** HTTP headers of the upgrade beside WebSocket's own. */
+  headers?: Readonly<Record<string, string>>;
+  /** How the peer is asked whether it lives. Default {@link PINGS}. */
+  heartbeat?: Heartbeat;
   signal: AbortSignal;
+}
+
+export interface Heartbeat {
+  /** The text frame to send; a protocol ping when left out. */
+  text?: string;
+  /** Milliseconds from one to the next, and to the first; at least `answerMs`. */
+  everyMs: number;
+  /** Milliseconds in which the peer must send, or take, anything: else the socket is ended. */
+  answerMs: number;
+}
+
+/** An HTTP answer that is not an upgrade. */
+export interface HttpAnswer {
+  status: number;
+  headers: Readonly<IncomingHttpHeaders>;
+  /** Its first bytes, at most {@link ANSWER_BYTES}: to be classified, never to be shown. */
+  body: string;
+}
+
+/** `ERR_UPGRADE`. The message has nothing of the answer but its status. */
+export class UpgradeRefused extends OnionhookError {
+  /** Private, so that printing the error does not print the body. */
+  readonly #answer: HttpAnswer;
+
+  constructor(answer: HttpAnswer) {
+    super("ERR_UPGRADE", `the server answered ${answer.status} instead of a WebSocket`, {
+      hint: "check the URL, and that nothing in between blocks WebSockets",
+      retryable: true,
+    });
+    this.#answer = answer;
+  }
+
+  get answer(): HttpAnswer {
+    return this.#answer;
+  }
 }
 
 /** From the first byte to the upgrade's end; a new circuit to an onion service takes seconds at worst. */
 const HANDSHAKE_MS = 30_000;
-/** A silent peer is noticed after at most two of these. Pings do not wake a hibernating edge. */
-const PING_MS = 10_000;
+/** A silent peer is noticed within 20 s. Pings do not wake a hibernating edge. */
+const PINGS: Heartbeat = { everyMs: 10_000, answerMs: 10_000 };
+/** Bytes: an error page names its code near its beginning. */
+const ANSWER_BYTES = 4096;
+/** Milliseconds for these bytes after the headers; what has come by then is enough. */
+const ANSWER_MS = 2000;
 
 /**
- * Resolves with an open WebSocket that is kept alive by pings and ended when they stay unanswered. It is
- * paused, since a server may speak first: attach listeners, then `resume()`.
- * @throws OnionhookError of shared/tor/socks.ts; `ERR_NOT_LOOPBACK`; `ERR_PLAIN_WEBSOCKET`; `ERR_UPGRADE` with the HTTP status
- * when the server answered something else than an upgrade; `ERR_UNREACHABLE`.
+ * Resolves with an open WebSocket that is kept alive by its heartbeat and ended when that stays unanswered. It
+ * is paused, since a server may speak first: attach listeners, then `resume()`.
+ * @throws OnionhookError of shared/tor/socks.ts; `ERR_NOT_LOOPBACK`; `ERR_PLAIN_WEBSOCKET`; {@link UpgradeRefused}
+ * when the server answered something else than an upgrade; `ERR_CERTIFICATE` when it did not prove its name;
+ * `ERR_TLS` when it speaks no TLS that we take; `ERR_UNREACHABLE`.
  */
 export async function openWebSocket(target: WebSocketTarget): Promise<WebSocket> {
-  const { url, protocols, maxMessageBytes, signal } = target;
+  const { url, protocols, maxMessageBytes, headers, heartbeat = PINGS, signal } = target;
   signal.throwIfAborted();
   const through = await dialFor(target);
   const { protocol, hostname } = new URL(url);
@@ -43,9 +88,10 @@ export async function openWebSocket(target: WebSocketTarget): Promise<WebSocket>
     perMessageDeflate: false,
     maxPayload: maxMessageBytes,
     followRedirects: false,
+    ...(headers && { headers }),
   });
-  await opened(socket, signal);
-  keepAlive(socket, () => through.bytesRead);
+  await opened(socket, stream, signal);
+  keepAlive(socket, () => through.bytesRead, heartbeat);
   return socket;
 }
 
@@ -76,7 +122,7 @@ function isLoopback(hostname: string): boolean {
   return isIP(hostname) === 4 && hostname.startsWith("127.");
 }
 
-function opened(socket: WebSocket, signal: AbortSignal): Promise<void> {
+function opened(socket: WebSocket, stream: Socket, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     const fail = (error: OnionhookError) => {
       finish();
@@ -109,37 +155,69 @@ function opened(socket: WebSocket, signal: AbortSignal): Promise<void> {
       resolve();
     });
     socket.once("unexpected-response", (_request, response) => {
-      const status = response.statusCode ?? 0;
-      fail(
-        new OnionhookError("ERR_UPGRADE", `the server answered ${status} instead of a WebSocket`, {
-          hint: "check the URL, and that nothing in between blocks WebSockets",
-          retryable: true,
-        }),
-      );
+      void beginning(response).then((body) => {
+        fail(new UpgradeRefused({ status: response.statusCode ?? 0, headers: response.headers, body }));
+      });
     });
-    socket.once("error", (cause) => {
-      fail(
-        new OnionhookError("ERR_UNREACHABLE", "the WebSocket could not be opened", {
-          retryable: true,
-          cause,
-        }),
-      );
-    });
+    socket.once("error", (cause) => fail(connectionError(stream, cause)));
   });
 }
 
-/** A peer lives while it sends anything, or takes what we send: a pong may wait behind both. */
-function keepAlive(socket: WebSocket, bytesRead: () => number): void {
-  let read = bytesRead();
-  let unsent = 0;
-  let pinged = false;
-  const timer = setInterval(() => {
-    const alive = bytesRead() > read || socket.bufferedAmount < unsent;
-    if (pinged && !alive) return socket.terminate();
-    read = bytesRead();
-    unsent = socket.bufferedAmount;
-    pinged = true;
-    socket.ping();
-  }, PING_MS);
-  socket.once("close", () => clearInterval(timer));
+/** What has come of the body when there is enough, or no more, or no more time. Never rejects. */
+function beginning(response: IncomingMessage): Promise<string> {
+  return new Promise((resolve) => {
+    let received = Buffer.alloc(0);
+    const finish = () => {
+      clearTimeout(timer);
+      resolve(received.subarray(0, ANSWER_BYTES).toString("utf8"));
+    };
+    const timer = setTimeout(finish, ANSWER_MS);
+    response.on("data", (chunk: Buffer) => {
+      if (received.length < ANSWER_BYTES) received = Buffer.concat([received, chunk]);
+      if (received.length >= ANSWER_BYTES) finish();
+    });
+    response.on("error", finish);
+    response.on("close", finish);
+  });
+}
+
+/** Why there was no HTTP answer at all. */
+function connectionError(stream: Socket, cause: unknown): OnionhookError {
+  const code = errnoCode(cause) ?? "unknown";
+  // Set by Node when the certificate did not hold (nodejs.org/api/tls.html, tlsSocket.authorizationError).
+  if (stream instanceof TLSSocket && stream.authorizationError) {
+    return new OnionhookError("ERR_CERTIFICATE", `the server did not prove its name (${code})`, {
+      hint: "if it stays on other circuits of Tor, check the URL's host, its certificate, and this machine's clock; else an exit was lying",
+      retryable: true,
+      cause,
+    });
+  }
+  if (code === "EPROTO" || code.startsWith("ERR_SSL_")) {
+    return new OnionhookError("ERR_TLS", `the server and we could not agree on TLS (${code})`, {
+      hint: "check the URL's host and port; an exit of Tor that meddles ends so, too",
+      retryable: true,
+      cause,
+    });
+  }
+  return new OnionhookError("ERR_UNREACHABLE", "the WebSocket could not be opened", {
+    retryable: true,
+    cause,
+  });
+}
+
+/** A peer lives while it sends anything, or takes what we send: an answer may wait behind both. */
+function keepAlive(socket: WebSocket, bytesRead: () => number, heartbeat: Heartbeat): void {
+  const { text, everyMs, answerMs } = heartbeat;
+  const beat = () => {
+    const read = bytesRead();
+    const unsent = socket.bufferedAmount;
+    if (text === undefined) socket.ping();
+    else socket.send(text);
+    timer = setTimeout(() => {
+      if (bytesRead() === read && socket.bufferedAmount >= unsent) return socket.terminate();
+      timer = setTimeout(beat, everyMs - answerMs);
+    }, answerMs);
+  };
+  let timer = setTimeout(beat, everyMs);
+  socket.once("close", () => clearTimeout(timer));
 }

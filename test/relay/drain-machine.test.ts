@@ -1,18 +1,19 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type DrainIdentity, type DrainState, stepDrain } from "../../relay/drain-machine.ts";
-import { CHUNK_BYTES, type ToRelay } from "../../shared/drain.ts";
+import { CHUNK_BYTES, HEARTBEAT_ANSWER, type ToRelay } from "../../shared/drain.ts";
 
 const identity: DrainIdentity = {
   relay: "relay",
   window: 64,
+  stream: undefined,
   prove: (stream, challenge) => `proof:${stream}:${Buffer.from(challenge).toString("hex")}`,
 };
 const challenge = Buffer.alloc(32, 7);
 const frame = (message: ToRelay) => JSON.stringify(message);
 const connected: DrainState = { phase: "connected" };
 const open: DrainState = { phase: "open", stream: "builder" };
-const header = (bytes: number): ToRelay => ({
+const header = (bytes: number): Extract<ToRelay, { type: "event" }> => ({
   type: "event",
   seq: 1,
   topic: "webhook.github.push",
@@ -79,7 +80,46 @@ describe("the relay's side of the drain", () => {
     ]);
   });
 
+  const inAnEvent: DrainState = {
+    phase: "receiving",
+    stream: "builder",
+    header: header(2),
+    chunks: [],
+    missing: 2,
+  };
+
+  it.each<DrainState>([connected, { phase: "proving", stream: "builder" }, open, inAnEvent])(
+    "takes the answer to a heartbeat at any time: $phase",
+    (state) => {
+      expect(stepDrain(state, HEARTBEAT_ANSWER, identity)).toEqual([state, []]);
+    },
+  );
+
+  it("is not confused by that answer between an event's header and its bytes", () => {
+    const frames = [frame(header(3)), HEARTBEAT_ANSWER, Buffer.of(1), HEARTBEAT_ANSWER, Buffer.of(2, 3)];
+    const { state, outputs } = run(open, frames);
+    expect(state).toEqual(open);
+    expect(outputs).toMatchObject([{ do: "event", event: { seq: 1, sealed: Uint8Array.of(1, 2, 3) } }]);
+  });
+
+  it("passes over what belongs to a replay", () => {
+    const replayed = frame({ ...header(1), replay: true });
+    const { outputs } = run(open, [frame({ type: "replaying", id: 1, events: 1 }), replayed, Buffer.of(1)]);
+    const event = { stream: "builder", seq: 1, topic: "webhook.github.push", delivery: "delivery-1" };
+    expect(outputs).toEqual([{ do: "event", event: { ...event, sealed: Uint8Array.of(1) } }]);
+  });
+
+  it("proves itself for the stream that was asked for, and for no other", () => {
+    const asking = { ...identity, stream: "docs" };
+    const named = (stream: string) =>
+      frame({ type: "challenge", stream, challenge: challenge.toString("base64") });
+    expect(stepDrain(connected, named("docs"), asking)[0]).toEqual({ phase: "proving", stream: "docs" });
+    expect(() => stepDrain(connected, named("site"), asking)).toThrow(faulty);
+  });
+
   it.each<[string, DrainState, string | Uint8Array]>([
+    ["a replay before the welcome", connected, frame({ type: "replaying", id: 1, events: 0 })],
+    ["a replay in the middle of an event", inAnEvent, frame({ type: "replaying", id: 1, events: 0 })],
     ["an event before the welcome", connected, frame(header(1))],
     ["a welcome without a challenge", connected, frame({ type: "welcome" })],
     [

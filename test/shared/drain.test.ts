@@ -1,7 +1,15 @@
 import * as fc from "fast-check";
 import { describe, expect, it, test } from "vitest";
 import { encodeBase64, encodeHex } from "../../shared/bytes.ts";
-import { CLOSE, drainProof, MAX_WINDOW, parseToEdge, parseToRelay } from "../../shared/drain.ts";
+import {
+  CLOSE,
+  drainProof,
+  HEARTBEAT,
+  HEARTBEAT_ANSWER,
+  MAX_WINDOW,
+  parseToEdge,
+  parseToRelay,
+} from "../../shared/drain.ts";
 
 const frameError = expect.objectContaining({ code: "ERR_DRAIN_FRAME" });
 const BASE64_2048 = "A".repeat(2048);
@@ -15,6 +23,10 @@ describe("a frame to the edge", () => {
     { type: "stored", seq: 1 },
     { type: "stored", seq: Number.MAX_SAFE_INTEGER },
     { type: "done", seq: 7, receipt: "AAAA" },
+    { type: "done", seq: 7 },
+    { type: "replay", id: 0, of: { from: 1, to: 1 } },
+    { type: "replay", id: 1, of: { delivery: "delivery-1" } },
+    { type: "replay", id: 2, of: { since: "2026-11-21T00:00:00.000Z", until: "2026-11-22T00:00:00.000Z" } },
   ])("is read: %j", (message) => {
     expect(parseToEdge(JSON.stringify(message))).toEqual(message);
   });
@@ -43,9 +55,16 @@ describe("a frame to the edge", () => {
     { type: "stored", seq: 0 },
     { type: "stored", seq: 2 ** 53 },
     { type: "stored", seq: null },
-    { type: "done", seq: 1 },
+    { type: "done" },
     { type: "done", seq: 1, receipt: null },
     { type: "done", seq: 1, receipt: `${BASE64_2048}AAAA` },
+    { type: "replay", id: 1 },
+    { type: "replay", id: -1, of: { from: 1, to: 2 } },
+    { type: "replay", id: 1, of: {} },
+    { type: "replay", id: 1, of: { from: 0, to: 2 } },
+    { type: "replay", id: 1, of: { delivery: "a/b" } },
+    { type: "replay", id: 1, of: { since: "yesterday", until: "today" } },
+    { type: "ping" },
     { type: "welcome" },
     { type: "challenge", stream: "builder", challenge: "AAAA" },
     { type: "event", seq: 1, topic: "webhook.github.push", delivery: "delivery-1", bytes: 1 },
@@ -59,6 +78,9 @@ describe("a frame to the relay", () => {
     { type: "challenge", stream: "builder", challenge: encodeBase64(new Uint8Array(32)) },
     { type: "welcome" },
     { type: "event", seq: 1, topic: "webhook.github.push", delivery: "delivery-1", bytes: 1 },
+    { type: "event", seq: 1, topic: "webhook.github.push", delivery: "delivery-1", bytes: 1, replay: true },
+    { type: "pong" },
+    { type: "replaying", id: 3, events: 0 },
     { type: "accepted", seq: 1 },
     { type: "refused", seq: 1, code: "ERR_RECEIPT" },
   ])("is read: %j", (message) => {
@@ -73,6 +95,8 @@ describe("a frame to the relay", () => {
     { type: "event", seq: 1, topic: "webhook.github.push", delivery: "delivery-1", bytes: 1.5 },
     { type: "event", seq: 0, topic: "webhook.github.push", delivery: "delivery-1", bytes: 1 },
     { type: "event", seq: 1, delivery: "delivery-1", bytes: 1 },
+    { type: "event", seq: 1, topic: "webhook.github.push", delivery: "delivery-1", bytes: 1, replay: false },
+    { type: "replaying", id: 3 },
     { type: "accepted" },
     { type: "refused", seq: 1 },
     { type: "credit", events: 1 },
@@ -168,8 +192,21 @@ describe("what a relay signs", () => {
   });
 });
 
+describe("the heartbeat", () => {
+  it("is no message for the edge to read: the runtime answers it, and the answer is one for the relay", () => {
+    expect(() => parseToEdge(HEARTBEAT)).toThrow(frameError);
+    expect(parseToRelay(HEARTBEAT_ANSWER)).toEqual({ type: "pong" });
+  });
+});
+
 describe("the close codes", () => {
   it("are those of docs/protocol.md: applications own 4000 to 4999", () => {
-    expect(CLOSE).toEqual({ unauthorised: 4401, protocol: 4400, superseded: 4409 });
+    expect(CLOSE).toEqual({
+      unauthorised: 4401,
+      protocol: 4400,
+      silent: 4408,
+      superseded: 4409,
+      crowded: 4429,
+    });
   });
 });

@@ -1,6 +1,10 @@
-import { expect, it } from "vitest";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { OnionhookError } from "../../../shared/errors.ts";
 import { keepTrying } from "../../../shared/host/keep-trying.ts";
+
+// As it is, but for the tests that would wait for minutes.
+vi.mock(import("node:timers/promises"), { spy: true });
 
 it("tries again however an attempt ends, reports what was thrown, and stops at the signal", async () => {
   const stop = new AbortController();
@@ -31,4 +35,52 @@ it("says nothing of what the signal itself broke off", async () => {
     stop.signal,
   );
   expect(reports).toEqual([]);
+});
+
+describe("the pauses", () => {
+  afterEach(() => vi.restoreAllMocks());
+
+  /** How long it would pause at most after tries 1, 2, …, 12, each of which takes `lastsMs`. */
+  async function pausesAfter(attempt: Parameters<typeof keepTrying>[0], lastsMs = 0): Promise<number[]> {
+    const stop = new AbortController();
+    const slept: number[] = [];
+    let now = 0;
+    vi.spyOn(performance, "now").mockImplementation(() => (now += lastsMs));
+    vi.spyOn(Math, "random").mockReturnValue(0.999_999);
+    vi.mocked(sleep).mockImplementation(async (ms = 0) => {
+      slept.push(ms);
+      if (slept.length === 12) stop.abort();
+    });
+    await keepTrying(attempt, () => {}, stop.signal);
+    return slept;
+  }
+
+  it("grow to seconds after what may succeed by itself", async () => {
+    const pauses = await pausesAfter(async () => {
+      throw new OnionhookError("ERR_TEST", "away", { retryable: true });
+    });
+    expect(pauses.slice(0, 3)).toEqual([100, 200, 400]);
+    expect(pauses.at(-1)).toBe(5000);
+    expect(await pausesAfter(async () => {})).toEqual(pauses);
+    expect(await pausesAfter(() => Promise.reject(new Error("a library's")))).toEqual(pauses);
+  });
+
+  it("grow to a minute after what somebody must mend, and no further", async () => {
+    const pauses = await pausesAfter(async () => {
+      throw new OnionhookError("ERR_TEST", "refused");
+    });
+    expect(pauses.slice(0, 3)).toEqual([500, 1000, 2000]);
+    expect(pauses.at(-1)).toBe(60_000);
+  });
+
+  it("begin anew after an attempt that lasted, but not when somebody must mend what ended it", async () => {
+    expect(await pausesAfter(async () => {}, 11_000)).toEqual(Array<number>(12).fill(100));
+    const superseded = () => Promise.reject(new OnionhookError("ERR_TEST", "superseded"));
+    expect((await pausesAfter(superseded, 11_000)).at(-1)).toBe(60_000);
+  });
+
+  it("are the attempt's own when it names some", async () => {
+    const pauses = await pausesAfter(async () => ({ firstMs: 7, capMs: 20 }));
+    expect(pauses.slice(0, 4)).toEqual([7, 14, 20, 20]);
+  });
 });

@@ -1,8 +1,12 @@
 import { createServer, type Server } from "node:http";
+import { createServer as createTlsServer } from "node:https";
 import { createServer as createTcpServer } from "node:net";
-import { afterEach, describe, expect, it } from "vitest";
-import { WebSocketServer } from "ws";
-import { openWebSocket } from "../../../shared/host/websocket.ts";
+import type { Duplex } from "node:stream";
+import { inspect } from "node:util";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { type WebSocket, WebSocketServer } from "ws";
+import { openWebSocket, UpgradeRefused } from "../../../shared/host/websocket.ts";
+import { selfSigned } from "./self-signed.ts";
 
 const signal = new AbortController().signal;
 const target = (url: string, tor: Parameters<typeof openWebSocket>[0]["tor"] = "none") => ({
@@ -69,13 +73,140 @@ describe("openWebSocket", () => {
     socket.terminate();
   });
 
-  it("names the status when the server answers no upgrade", async () => {
-    const server = createServer((_request, response) => response.writeHead(403).end("<html>"));
-    server.on("upgrade", (_request, socket) =>
-      socket.end("HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n"),
+  /** Answers an upgrade with these bytes, and no more than `write` sends. */
+  const answering = (write: (socket: Duplex) => void) => {
+    const server = createServer();
+    server.on("upgrade", (_request, socket) => {
+      socket.on("error", () => {});
+      write(socket);
+    });
+    return listen(server);
+  };
+  const refusal = async (host: string) => {
+    const error: unknown = await openWebSocket(target(`ws://${host}/`)).catch((thrown: unknown) => thrown);
+    if (!(error instanceof UpgradeRefused)) throw new Error("no refusal", { cause: error });
+    return error;
+  };
+
+  it("tells what the server answered when that is no upgrade, and shows nothing of its body", async () => {
+    const error = await refusal(
+      await answering((socket) =>
+        socket.end("HTTP/1.1 403 Forbidden\r\ncf-mitigated: challenge\r\ncontent-length: 6\r\n\r\nSECRET"),
+      ),
     );
-    const host = await listen(server);
-    await expect(openWebSocket(target(`ws://${host}/`))).rejects.toThrow("answered 403");
+    expect(error).toMatchObject({ code: "ERR_UPGRADE", retryable: true });
+    expect(error.message).toBe("the server answered 403 instead of a WebSocket");
+    expect(error.answer).toMatchObject({
+      status: 403,
+      body: "SECRET",
+      headers: { "cf-mitigated": "challenge" },
+    });
+    expect(inspect(error, { depth: 9, showHidden: true }) + JSON.stringify(error)).not.toContain("SECRET");
+  });
+
+  it("reads only the beginning of a body that never ends, and hangs up", async () => {
+    let hungUp = false;
+    let sent = 0;
+    const host = await answering((socket) => {
+      socket.on("close", () => (hungUp = true));
+      socket.write("HTTP/1.1 403 Forbidden\r\n\r\n");
+      const more = () => {
+        do sent += 1;
+        while (socket.write("é".repeat(8192)));
+      };
+      socket.on("drain", more);
+      more();
+    });
+    const { answer } = await refusal(host);
+    expect(Buffer.byteLength(answer.body)).toBeLessThanOrEqual(4096);
+    expect(answer.body).toMatch(/^é{2000}/);
+    await vi.waitFor(() => expect(hungUp).toBe(true));
+    // What was on its way in the system's buffers, not a whole download.
+    expect(sent).toBeLessThan(2000);
+  });
+
+  it("does not wait for the rest of a body that stalls", async () => {
+    const host = await answering((socket) => {
+      socket.write("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 100\r\n\r\nhalf");
+    });
+    expect((await refusal(host)).answer).toMatchObject({ status: 503, body: "half" });
+  });
+
+  it("takes what there is of a body that breaks off", async () => {
+    const host = await answering((socket) => {
+      socket.end("HTTP/1.1 502 Bad Gateway\r\ncontent-length: 100\r\n\r\nhalf");
+    });
+    expect((await refusal(host)).answer).toMatchObject({ status: 502, body: "half" });
+  });
+
+  it("tells a certificate that proves nothing from no TLS at all, and from no server", async () => {
+    const secure = await listen(createTlsServer(selfSigned));
+    const port = (host: string) => host.split(":")[1] ?? "";
+    const unproven = openWebSocket(target(`wss://localhost:${port(secure)}/`));
+    await expect(unproven).rejects.toMatchObject({
+      code: "ERR_CERTIFICATE",
+      message: expect.stringContaining("DEPTH_ZERO_SELF_SIGNED_CERT"),
+    });
+    const plain = await listen(createServer());
+    await expect(openWebSocket(target(`wss://localhost:${port(plain)}/`))).rejects.toEqual(code("ERR_TLS"));
+    await expect(openWebSocket(target("wss://localhost:1/"))).rejects.toEqual(code("ERR_UNREACHABLE"));
+  });
+
+  describe("keeps a socket alive", () => {
+    const serving = async (onConnection: (socket: WebSocket) => void, autoPong = true) => {
+      const server = createServer();
+      const sockets = new WebSocketServer({ server, handleProtocols: () => "test.1", autoPong });
+      sockets.on("connection", onConnection);
+      closing.push(() => sockets.clients.forEach((socket) => socket.terminate()));
+      return `ws://${await listen(server)}/`;
+    };
+    /** @param ms long enough for a busy machine to answer in, where it is to */
+    const opening = async (url: string, ms: number, text?: string) => {
+      const beats = { everyMs: ms, answerMs: ms };
+      const heartbeat = text === undefined ? beats : { ...beats, text };
+      const socket = await openWebSocket({ ...target(url), heartbeat });
+      socket.resume();
+      return socket;
+    };
+
+    it("by a text frame instead of pings, while it is answered", async () => {
+      const texts: string[] = [];
+      let pings = 0;
+      const url = await serving((peer) => {
+        peer.on("ping", () => (pings += 1));
+        peer.on("message", (data: Buffer) => {
+          texts.push(data.toString());
+          peer.send("pong");
+        });
+      });
+      const socket = await opening(url, 200, "ping");
+      await vi.waitFor(() => expect(texts.length).toBeGreaterThan(2));
+      expect(socket.readyState).toBe(socket.OPEN);
+      expect(new Set(texts)).toEqual(new Set(["ping"]));
+      expect(pings).toBe(0);
+      socket.terminate();
+    });
+
+    it.each([
+      ["a text frame", "ping"],
+      ["a ping", undefined],
+    ])("and ends it when %s is not answered", async (_what, text) => {
+      const socket = await opening(await serving(() => {}, false), 20, text);
+      await new Promise((resolve) => socket.once("close", resolve));
+    });
+
+    it("while anything comes, whether it is an answer or not", async () => {
+      let heartbeats = 0;
+      const url = await serving((peer) => {
+        const talk = setInterval(() => peer.send("something else"), 2);
+        peer.on("close", () => clearInterval(talk));
+        peer.on("message", () => (heartbeats += 1));
+      });
+      const socket = await opening(url, 200, "ping");
+      await vi.waitFor(() => expect(heartbeats).toBeGreaterThan(2));
+      expect(socket.readyState).toBe(socket.OPEN);
+      socket.terminate();
+    });
   });
 
   it("ends at the signal while the server is silent", async () => {

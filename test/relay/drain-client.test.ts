@@ -1,0 +1,275 @@
+/** Through a real SOCKS proxy to a real server: what the front door's answers make of the relay's next tries. */
+import { afterEach, describe, expect, it, vi } from "vitest";
+import type { CircuitPauses } from "../../relay/circuits.ts";
+import { type DrainClient, startDrains } from "../../relay/drain-client.ts";
+import type { DrainHandlers } from "../../relay/drain-connection.ts";
+import type { QueuedEvent } from "../../relay/queue.ts";
+import { CLOSE, type ToEdge } from "../../shared/drain.ts";
+import type { SocksProxy } from "../../shared/tor/socks.ts";
+import { type ExitProxy, startExitProxy } from "./exit-proxy.ts";
+import {
+  type Answer,
+  type FrontDoor,
+  type FrontDoorParts,
+  proves,
+  sendTo,
+  startFrontDoor,
+} from "./front-door.ts";
+
+const seed = new Uint8Array(32).fill(3);
+/** A word of the pages, which no report may repeat. */
+const BODY_WORD = "UNREPEATABLE";
+const page = `<!DOCTYPE html><title>Just a moment... ${BODY_WORD}</title>`;
+const challenged: Answer = {
+  status: 403,
+  headers: { "cf-mitigated": "challenge", "content-type": "text/html; charset=UTF-8" },
+  body: page,
+};
+const atOnce: CircuitPauses = { another: { firstMs: 1, capMs: 1 }, slow: { firstMs: 1, capMs: 1 } };
+
+interface Running {
+  client: DrainClient;
+  /** `error` reports. */
+  errors: Record<string, unknown>[];
+  events: QueuedEvent[];
+  opened: string[];
+}
+
+describe("the relay's drains", () => {
+  const closing: (() => unknown)[] = [];
+  afterEach(async () => {
+    for (const close of closing.splice(0).toReversed()) await close();
+  });
+
+  async function exitProxy(): Promise<ExitProxy> {
+    const exit = await startExitProxy();
+    closing.push(() => exit.close());
+    return exit;
+  }
+
+  async function frontDoor(parts: FrontDoorParts): Promise<FrontDoor> {
+    const door = await startFrontDoor(parts);
+    closing.push(() => door.close());
+    return door;
+  }
+
+  function drain(
+    url: string,
+    tor: SocksProxy,
+    streams?: string[],
+    handlers: Partial<DrainHandlers> = {},
+  ): Running {
+    const stop = new AbortController();
+    const errors: Record<string, unknown>[] = [];
+    const events: QueuedEvent[] = [];
+    const opened: string[] = [];
+    const client = startDrains(
+      { tor, edge: { url, relay: "relay", seed, streams } },
+      {
+        onEvent: async (event) => void events.push(event),
+        onOpened: async (stream) => {
+          opened.push(stream);
+          return [];
+        },
+        onSettled: async () => {},
+        ...handlers,
+      },
+      (event, fields = {}) => {
+        if (event === "error") errors.push({ ...fields });
+      },
+      stop.signal,
+      atOnce,
+    );
+    closing.push(() => {
+      stop.abort();
+      return client.ended;
+    });
+    return { client, errors, events, opened };
+  }
+
+  const urlOf = (door: FrontDoor) => `ws://127.0.0.1:${door.port}/drain`;
+  const numbered = (count: number) => Array.from({ length: count }, (_, index) => `drain-${index + 1}`);
+
+  it("go to another circuit with each challenge, and keep the one that is let through", async () => {
+    const exit = await exitProxy();
+    const flagged = new Set(numbered(3));
+    const answer: FrontDoorParts["answer"] = ({ credential = "" }) =>
+      flagged.has(credential) ? challenged : undefined;
+    const door = await frontDoor({ exit, answer });
+    const { errors, opened } = drain(urlOf(door), exit.address);
+    await vi.waitFor(() => expect(opened).toEqual(["builder"]));
+    for (const socket of door.sockets) socket.close(1000);
+    await vi.waitFor(() => expect(opened).toHaveLength(2));
+    expect(door.asked.map(({ credential }) => credential)).toEqual([...numbered(4), "drain-4"]);
+    expect(door.asked[0]).toMatchObject({ url: "/drain", accept: "application/json" });
+    expect(proves(door.messages[0] as ToEdge, seed, `127.0.0.1:${door.port}`, "builder")).toBe(true);
+    expect(errors).toEqual([]);
+  });
+
+  it("say once that every circuit is challenged, with the remedy, go on, and recover by themselves", async () => {
+    const exit = await exitProxy();
+    let mended = false;
+    const door = await frontDoor({ exit, answer: () => (mended ? undefined : challenged) });
+    const { errors, opened } = drain(urlOf(door), exit.address);
+    await vi.waitFor(() => expect(door.asked.length).toBeGreaterThan(12));
+    mended = true;
+    await vi.waitFor(() => expect(opened).toEqual(["builder"]));
+    expect(door.asked.map(({ credential }) => credential)).toEqual(numbered(door.asked.length));
+    expect(errors).toEqual([
+      {
+        code: "ERR_EDGE_CHALLENGED",
+        message: expect.stringContaining("browser's proof"),
+        hint: expect.stringContaining("deploy/cloudflare"),
+      },
+    ]);
+    expect(JSON.stringify(errors)).not.toContain(BODY_WORD);
+
+    mended = false;
+    for (const socket of door.sockets) socket.close(1000);
+    await vi.waitFor(() => expect(errors).toHaveLength(2), { timeout: 10_000 });
+    expect(errors[1]).toEqual(errors[0]);
+  });
+
+  it.each<[string, Answer]>([
+    ["ERR_EDGE_BLOCKED", { status: 403, body: `<title>Access denied ${BODY_WORD}</title>Error 1020` }],
+    ["ERR_EDGE_REFUSED", { status: 401, body: BODY_WORD }],
+    [
+      "ERR_EDGE_NOT_FOUND",
+      { status: 404, body: JSON.stringify({ error: { code: "ERR_NOT_FOUND", message: BODY_WORD } }) },
+    ],
+    ["ERR_EDGE_DOWN", { status: 530, body: `error code: 1033 ${BODY_WORD}` }],
+  ])("name %s and ask again on the same circuit, never directly", async (code, answer) => {
+    const exit = await exitProxy();
+    const door = await frontDoor({ exit, answer: () => answer });
+    const { errors } = drain(urlOf(door), exit.address);
+    await vi.waitFor(() => expect(errors.length).toBeGreaterThan(1), { timeout: 10_000 });
+    expect(errors[0]).toMatchObject({ code, hint: expect.any(String) });
+    expect(JSON.stringify(errors)).not.toContain(BODY_WORD);
+    expect(new Set(door.asked.map(({ credential }) => credential))).toEqual(new Set(["drain-1"]));
+    expect(door.connections()).toBe(exit.credentials.length);
+  });
+
+  it("leave an exit that too many use, and say so", async () => {
+    const exit = await exitProxy();
+    const limited: Answer = { status: 429, headers: { "retry-after": "30" }, body: "error code: 1015" };
+    const door = await frontDoor({
+      exit,
+      answer: ({ credential }) => (credential === "drain-1" ? limited : undefined),
+    });
+    const { errors, opened } = drain(urlOf(door), exit.address);
+    await vi.waitFor(() => expect(opened).toEqual(["builder"]));
+    expect(errors).toMatchObject([{ code: "ERR_EDGE_RATE_LIMITED" }]);
+    expect(exit.credentials).toEqual(["drain-1", "drain-2"]);
+  });
+
+  it("leave an exit that cannot prove the edge's name, ask it nothing, and say so each time", async () => {
+    const exit = await exitProxy();
+    const door = await frontDoor({ exit, tls: true });
+    const { errors } = drain(`wss://localhost:${door.port}/drain`, exit.address);
+    await vi.waitFor(() => expect(errors.length).toBeGreaterThan(9));
+    expect(exit.credentials).toEqual(numbered(exit.credentials.length));
+    expect(errors[0]).toMatchObject({
+      code: "ERR_CERTIFICATE",
+      message: "the server did not prove its name (DEPTH_ZERO_SELF_SIGNED_CERT)",
+      hint: expect.stringContaining("exit"),
+    });
+    expect(door.asked).toEqual([]);
+  });
+
+  it("dial nothing at all while Tor is away, and come when it does", async () => {
+    const gone = await startExitProxy();
+    let exit = gone;
+    const door = await frontDoor({
+      exit: { ...gone, credentialOf: (remotePort) => exit.credentialOf(remotePort) },
+    });
+    await gone.close();
+    const { errors, opened } = drain(urlOf(door), gone.address);
+    await vi.waitFor(() => expect(errors.length).toBeGreaterThan(2));
+    expect(new Set(errors.map(({ code }) => code))).toEqual(new Set(["ERR_TOR_UNREACHABLE"]));
+    expect(door.connections()).toBe(0);
+    exit = await startExitProxy("port" in gone.address ? gone.address.port : 0);
+    closing.push(() => exit.close());
+    await vi.waitFor(() => expect(opened).toEqual(["builder"]), { timeout: 20_000 });
+    expect(door.asked).toMatchObject([{ credential: "drain-1" }]);
+  });
+
+  it.each([
+    [CLOSE.unauthorised, "ERR_DRAIN_UNAUTHORISED", "RELAYS"],
+    [CLOSE.protocol, "ERR_DRAIN_PROTOCOL", "same version"],
+    [CLOSE.superseded, "ERR_DRAIN_SUPERSEDED", "a name and a key of its own"],
+    [CLOSE.silent, "ERR_DRAIN_SILENT", "by itself"],
+    [CLOSE.crowded, "ERR_DRAIN_CROWDED", "by itself"],
+  ])("say what the edge means by %i", async (closeCode, code, hint) => {
+    const exit = await exitProxy();
+    const door = await frontDoor({ exit, onMessage: (_message, socket) => socket.close(closeCode) });
+    const { errors } = drain(urlOf(door), exit.address);
+    await vi.waitFor(() => expect(errors[0]).toMatchObject({ code, hint: expect.stringContaining(hint) }));
+  });
+
+  describe("of several streams", () => {
+    const streamIn = (url: string) => new URL(url, "http://edge").searchParams.get("stream") ?? "";
+
+    it("are opened one each, and each gets what is its own", async () => {
+      const exit = await exitProxy();
+      const sealed = Buffer.from("sealed");
+      const door = await frontDoor({
+        exit,
+        streamOf: ({ url }) => streamIn(url),
+        onMessage(message, socket, { url }) {
+          if (message.type !== "credit") return;
+          const delivery = `delivery-${streamIn(url)}`;
+          sendTo(socket, {
+            type: "event",
+            seq: 1,
+            topic: "webhook.github.push",
+            delivery,
+            bytes: sealed.length,
+          });
+          sendTo(socket, { type: "pong" });
+          socket.send(sealed);
+        },
+      });
+      const { client, events, errors } = drain(urlOf(door), exit.address, ["docs", "site"]);
+      await vi.waitFor(() => expect(events).toHaveLength(2));
+      expect(door.asked.map(({ url }) => url).toSorted()).toEqual([
+        "/drain?stream=docs",
+        "/drain?stream=site",
+      ]);
+      expect(new Map(events.map(({ stream, delivery }) => [stream, delivery]))).toEqual(
+        new Map([
+          ["docs", "delivery-docs"],
+          ["site", "delivery-site"],
+        ]),
+      );
+      client.done("site", 1, "AAAA");
+      client.done("unknown", 1, "BBBB");
+      const done = () => door.messages.filter(({ type }) => type === "done");
+      await vi.waitFor(() => expect(done()).toEqual([{ type: "done", seq: 1, receipt: "AAAA" }]));
+      expect(errors).toEqual([]);
+      expect(new Set(exit.credentials)).toEqual(new Set(["drain-1"]));
+    });
+
+    it("do not suffer from one another's faults", async () => {
+      const exit = await exitProxy();
+      const door = await frontDoor({
+        exit,
+        answer: ({ url }) => (streamIn(url) === "gone" ? { status: 404 } : undefined),
+        streamOf: ({ url }) => streamIn(url),
+      });
+      const { client, errors, opened } = drain(urlOf(door), exit.address, ["gone", "docs"]);
+      await vi.waitFor(() => expect(errors.length).toBeGreaterThan(1), { timeout: 10_000 });
+      expect(opened).toEqual(["docs"]);
+      expect(errors[0]).toMatchObject({ code: "ERR_EDGE_NOT_FOUND", stream: "gone" });
+      client.done("docs", 7, "AAAA");
+      await vi.waitFor(() => expect(door.messages).toContainEqual({ type: "done", seq: 7, receipt: "AAAA" }));
+    });
+
+    it("give no proof to an edge that names another stream", async () => {
+      const exit = await exitProxy();
+      const door = await frontDoor({ exit, streamOf: () => "other" });
+      const { errors } = drain(urlOf(door), exit.address, ["docs"]);
+      await vi.waitFor(() => expect(errors[0]).toMatchObject({ code: "ERR_DRAIN_FRAME", stream: "docs" }));
+      expect(door.messages).toEqual([]);
+    });
+  });
+});
