@@ -24,14 +24,14 @@ export async function runBuilder(config: BuilderConfig, report: Report, stop: Ab
   const failed = new AbortController();
   const signal = AbortSignal.any([stop, failed.signal]);
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
-  const shared = sharedKey(config.edgeBoxPublic, config.boxSecret);
+  const sharedKeys = config.boxSecrets.map((secret) => sharedKey(config.edgeBoxPublic, secret));
   const journal = openJournal(join(dataDir, "journal.sqlite"));
   const runner = startRunner({ dataDir, rules, journal, report }, signal);
 
   /** What cannot be opened is reported and gets no receipt: the edge keeps it. */
   function onEvent(session: WampSession, { topic, passthru }: WampEvent): void {
     try {
-      const event = openEvent(topic, passthru, shared, config.webhookSecret);
+      const event = openEvent(topic, passthru, sharedKeys, config.webhookSecret);
       const sealed = passthru?.bytes ?? new Uint8Array();
       const tag = sealTag(sealed);
       const { id, stream, seq, redelivery } = event.delivery;
@@ -40,7 +40,7 @@ export async function runBuilder(config: BuilderConfig, report: Report, stop: Ab
         report("opened", { delivery: id, stream, seq, topic, redelivery, signature: event.signature });
         journal.eventTold(tag);
       }
-      const receipt = encodeBase64(sealReceipt({ stream, seq, delivery: id, tag }, shared));
+      const receipt = encodeBase64(sealReceipt({ stream, seq, delivery: id, tag }, event.shared));
       // Lost receipts do no harm: the relay publishes again, and a duplicate is answered again.
       session
         .publish(RECEIPT_TOPIC, { stream, seq, receipt } satisfies ReceiptMessage)

@@ -30,7 +30,7 @@ const schema = v.strictObject({
     authid: v.string(),
     key_file: v.string(),
   }),
-  box_key_file: v.string(),
+  box_key_file: v.union([v.string(), v.tuple([v.string(), v.string()])]),
   edge_box_public: v.string(),
   webhook_secret_file: v.optional(v.string()),
   rules: v.pipe(
@@ -47,7 +47,8 @@ export interface BuilderConfig {
   tor: SocksProxy | "none";
   /** `seed`: Ed25519, of WAMP-cryptosign. */
   router: { url: string; realm: string; authid: string; seed: Uint8Array };
-  boxSecret: Uint8Array;
+  /** The current one first; two while it is being changed. */
+  boxSecrets: readonly [Uint8Array, ...Uint8Array[]];
   edgeBoxPublic: Uint8Array;
   /** With it, GitHub's own signature is checked a second time, over the recovered body. */
   webhookSecret: string | undefined;
@@ -62,11 +63,14 @@ export function parseConfig(json: unknown, folder: string): BuilderConfig {
   const config = checkConfig("builder", schema, json);
   const at = (path: string) => resolve(folder, path);
   const { url, realm, authid, key_file } = config.router;
+  const [boxKeyFile, ...olderFiles] =
+    typeof config.box_key_file === "string" ? [config.box_key_file] : config.box_key_file;
+  const boxKey = (file: string) => readKeyFile(at(file), "box");
   return {
     dataDir: at(config.data_dir),
     tor: config.tor === "none" ? "none" : parseSocksProxy(config.tor),
     router: { url, realm, authid, seed: readKeyFile(at(key_file), "sign") },
-    boxSecret: readKeyFile(at(config.box_key_file), "box"),
+    boxSecrets: [boxKey(boxKeyFile), ...olderFiles.map(boxKey)],
     edgeBoxPublic: parseKey(config.edge_box_public, "box", "public", "edge_box_public"),
     webhookSecret:
       config.webhook_secret_file === undefined ? undefined : readSecretFile(at(config.webhook_secret_file)),

@@ -10,16 +10,17 @@ export type SignatureCheck = "verified" | "unchecked" | "altered";
 
 /**
  * Opens an event and checks it: sealed by the edge, for this topic, and, where the webhook's secret is
- * known here, signed by GitHub.
+ * known here, signed by GitHub. `sharedKeys`: one for each of our box keys; the one that it was sealed
+ * with comes back.
  * @throws OnionhookError `ERR_PLAINTEXT`, `ERR_NOT_OPENED`, `ERR_EVENT_URI`, `ERR_EVENT_FORMAT`,
  * `ERR_SIGNATURE`
  */
 export function openEvent(
   topic: string,
   payload: Passthru | undefined,
-  shared: Uint8Array,
+  sharedKeys: readonly Uint8Array[],
   webhookSecret: string | undefined,
-): OpenedEvent & { signature: SignatureCheck } {
+): OpenedEvent & { signature: SignatureCheck; shared: Uint8Array } {
   if (!TOPIC.test(topic))
     throw new OnionhookError("ERR_EVENT_URI", "an event came on a topic that is none of GitHub's");
   if (payload?.algo !== CRYPTOBOX || payload.serializer !== "json") {
@@ -27,8 +28,22 @@ export function openEvent(
       hint: "somebody who may publish on these topics is not our relay",
     });
   }
-  const event = decodeEvent(topic, open(payload.bytes, shared));
-  return { ...event, signature: checkSignature(event, webhookSecret) };
+  const [plaintext, shared] = openWithOne(payload.bytes, sharedKeys);
+  const event = decodeEvent(topic, plaintext);
+  return { ...event, signature: checkSignature(event, webhookSecret), shared };
+}
+
+function openWithOne(
+  sealed: Uint8Array,
+  [shared, ...others]: readonly Uint8Array[],
+): [Uint8Array, Uint8Array] {
+  if (!shared) throw new RangeError("no key");
+  try {
+    return [open(sealed, shared), shared];
+  } catch (error) {
+    if (others.length === 0) throw error;
+    return openWithOne(sealed, others);
+  }
 }
 
 function checkSignature({ delivery, rawBody }: OpenedEvent, secret: string | undefined): SignatureCheck {

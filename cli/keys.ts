@@ -60,7 +60,7 @@ function known(name: string): KeyName {
 function autobahn(call: Call): number {
   const out = resolve(required(call, "out"));
   const { json, folder } = readConfigFile(required(call, "config"));
-  const { router, boxSecret, edgeBoxPublic } = parseConfig(json, folder);
+  const { router, boxSecrets, edgeBoxPublic } = parseConfig(json, folder);
   const content = {
     url: router.url,
     realm: router.realm,
@@ -69,7 +69,7 @@ function autobahn(call: Call): number {
     keyring: [
       {
         uri: TOPIC_PREFIX,
-        responder_priv: encodeBase64(boxSecret),
+        responder_priv: encodeBase64(boxSecrets[0]),
         originator_pub: encodeBase64(edgeBoxPublic),
       },
     ],

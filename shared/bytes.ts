@@ -12,23 +12,13 @@ export function decodeUtf8(bytes: Uint8Array): string {
 }
 
 export function concatBytes(...parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const whole = new Uint8Array(totalBytes(parts));
-  joinBytes(whole, parts);
-  return whole;
-}
-
-export function totalBytes(parts: readonly Uint8Array[]): number {
-  return parts.reduce((size, part) => size + part.length, 0);
-}
-
-/** Writes `parts` one after the other to the start of `target`; returns the offset after the last. */
-export function joinBytes(target: Uint8Array, parts: readonly Uint8Array[]): number {
+  const whole = new Uint8Array(parts.reduce((size, part) => size + part.length, 0));
   let at = 0;
   for (const part of parts) {
-    target.set(part, at);
+    whole.set(part, at);
     at += part.length;
   }
-  return at;
+  return whole;
 }
 
 /** Standard base64 with padding (RFC 4648 §4). Meant for keys, receipts and the like: not for payloads. */

@@ -30,7 +30,8 @@ export const NAME = /^[a-z][a-z0-9-]{0,62}$/;
 /** GitHub sends a UUID; anything of its alphabet and length is taken. */
 export const DELIVERY_ID = /^[0-9A-Za-z-]{8,64}$/;
 
-export const SIGNATURE = /^sha256=[0-9a-f]{64}$/i;
+/** GitHub sends lower case; the digits of a proxy that does not are as good. */
+export const SIGNATURE = /^sha256=[0-9a-fA-F]{64}$/;
 
 export const deliveryRecord = v.object({
   v: v.literal(1),

@@ -7,7 +7,7 @@
  * white space survive and GitHub's signature can be checked a second time by the receiver.
  */
 import * as v from "valibot";
-import { concatBytes, decodeUtf8, encodeUtf8, joinBytes, totalBytes } from "./bytes.ts";
+import { concatBytes, decodeUtf8, encodeUtf8 } from "./bytes.ts";
 import { type DeliveryRecord, deliveryRecord } from "./delivery.ts";
 import { OnionhookError } from "./errors.ts";
 import { padmeSize } from "./padding.ts";
@@ -26,34 +26,59 @@ export interface OpenedEvent {
 }
 
 /**
- * Rewrites, in a copy, each escape `\u0000` at `offsets` to `\uFFFD`: Autobahn takes a string that begins
+ * Rewrites, in place, each escape `\u0000` at `offsets` to `\uFFFD`: Autobahn takes a string that begins
  * with NUL for base64 and drops the event when it is not. The length stays the same.
  */
-export function replaceLeadingNul(rawBody: Uint8Array, offsets: readonly number[]): Uint8Array {
-  if (offsets.length === 0) return rawBody;
-  const copy = rawBody.slice();
-  for (const offset of offsets) copy.set(REPLACEMENT_ESCAPE, offset);
-  return copy;
+export function replaceLeadingNul(body: Uint8Array, offsets: readonly number[]): void {
+  for (const offset of offsets) body.set(REPLACEMENT_ESCAPE, offset);
 }
 
-/** Builds the padded plaintext. `rawBody` must have passed `scanBody`. */
+/** A plaintext whose body is still to come. */
+export interface EventDraft {
+  /** Where the body's bytes go, all of them; they must pass `scanBody`. */
+  readonly body: Uint8Array;
+  /** Adds what follows the body and the padding. The result is the `room` and then the plaintext. */
+  finish(delivery: DeliveryRecord): Uint8Array<ArrayBuffer>;
+}
+
+/** More than a {@link DeliveryRecord} takes with the longest of every field. */
+const MAX_RECORD_BYTES = 1024;
+
+/**
+ * One buffer for the whole life of a plaintext, however large: the body is read into it, and it is sealed
+ * in it. `room`: bytes to leave free at its start.
+ */
+export function draftEvent(topic: string, bodyBytes: number, room: number): EventDraft {
+  const before = encodeUtf8(head(topic));
+  const start = room + before.length;
+  const buffer = new Uint8Array(room + padmeSize(before.length + bodyBytes + MAX_RECORD_BYTES));
+  buffer.set(before, room);
+  const body = buffer.subarray(start, start + bodyBytes);
+  return {
+    body,
+    finish(delivery) {
+      const close = start + closingBrace(body);
+      const empty = lastVisible(buffer, close) === buffer.indexOf(OPEN_OBJECT, start);
+      const inserted = encodeUtf8(insertion(empty, JSON.stringify(delivery)));
+      buffer.copyWithin(close + inserted.length, close, start + bodyBytes);
+      buffer.set(inserted, close);
+      const end = start + bodyBytes + inserted.length;
+      buffer[end] = CLOSE_OBJECT;
+      const padded = room + padmeSize(end + 1 - room);
+      return buffer.fill(SPACE, end + 1, padded).subarray(0, padded);
+    },
+  };
+}
+
+/** The padded plaintext of a body that is there already; see {@link draftEvent}. */
 export function encodeEvent(
   topic: string,
   delivery: DeliveryRecord,
-  rawBody: Uint8Array,
+  body: Uint8Array,
 ): Uint8Array<ArrayBuffer> {
-  const close = closingBrace(rawBody);
-  const empty = lastVisible(rawBody, close) === rawBody.indexOf(OPEN_OBJECT);
-  const parts = [
-    encodeUtf8(head(topic)),
-    rawBody.subarray(0, close),
-    encodeUtf8(insertion(empty, JSON.stringify(delivery))),
-    rawBody.subarray(close),
-    encodeUtf8("}"),
-  ];
-  const padded = new Uint8Array(padmeSize(totalBytes(parts)));
-  padded.fill(SPACE, joinBytes(padded, parts));
-  return padded;
+  const draft = draftEvent(topic, body.length, 0);
+  draft.body.set(body);
+  return draft.finish(delivery);
 }
 
 /**

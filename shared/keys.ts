@@ -4,8 +4,7 @@
  * The prefix names kind and visibility, so that a secret pasted where a public key belongs, or a
  * signing key where a box key belongs, is refused by name instead of failing a delivery later.
  */
-import nacl from "tweetnacl";
-import { decodeBase64, encodeBase64 } from "./bytes.ts";
+import { decodeBase64, encodeBase64, encodeHex } from "./bytes.ts";
 import { OnionhookError } from "./errors.ts";
 
 /** `box`: Curve25519, NaCl box. `sign`: Ed25519 seed or public key, for WAMP-cryptosign and the drain.
@@ -53,13 +52,28 @@ export function parseKey(
   return key;
 }
 
+/** The field of Curve25519, RFC 7748 §4.1. */
+const FIELD = 2n ** 255n - 19n;
 /**
- * Whether a Curve25519 public key leads to the all-zero shared secret. Clamped scalars are multiples
- * of the cofactor 8, so one multiplication finds every low-order point in every encoding.
+ * The u-coordinates of the points whose order divides 8, on the curve and on its twist, neutral element
+ * included: https://cr.yp.to/ecdh.html#validate.
+ */
+const LOW_ORDER: ReadonlySet<bigint> = new Set([
+  0n,
+  1n,
+  325606250916557431795983626356110631294008115727848805560023387167927233504n,
+  39382357235489614581723060781553021112529911719440698176882885853963445705823n,
+  FIELD - 1n,
+]);
+
+/**
+ * Whether a Curve25519 public key leads to the all-zero shared secret, whatever the secret key: a clamped
+ * scalar is a multiple of 8. A u-coordinate is read as X25519 reads it (RFC 7748 §5): little-endian, the
+ * top bit ignored, modulo the field, so that every encoding of a low-order point is found.
  */
 function isLowOrder(publicKey: Uint8Array): boolean {
-  const anyScalar = new Uint8Array(KEY_BYTES).fill(1);
-  return nacl.scalarMult(anyScalar, publicKey).every((byte) => byte === 0);
+  const u = BigInt.asUintN(255, BigInt(`0x${encodeHex(publicKey.toReversed())}`));
+  return LOW_ORDER.has(u % FIELD);
 }
 
 function keyError(field: string, fault: string): OnionhookError {

@@ -2,10 +2,10 @@
  * What a webhook's body must be so that every receiver can read it: one JSON object in strict UTF-8,
  * of bounded depth and number length. Autobahn|Python drops an event whose body breaks one of these.
  *
- * The scan reads bytes and builds nothing, so that a 25 MiB body costs no memory beyond itself. It is
- * RFC 8259's grammar as one loop over a stack of open brackets.
+ * The scan reads bytes and builds nothing of the body's size, so that 25 MiB cost no memory beyond
+ * themselves. It is RFC 8259's grammar as one loop over a stack of open brackets.
  */
-import { decodeUtf8 } from "./bytes.ts";
+import { type BodyFacts, gatherFacts } from "./body-facts.ts";
 
 /** GitHub's cap for a webhook payload: 25 MB, of which it speaks in binary units. */
 export const MAX_BODY_BYTES = 25 * 1024 * 1024;
@@ -15,7 +15,10 @@ export const MAX_DEPTH = 256;
 export const MAX_NUMBER_LENGTH = 1000;
 
 /** `leadingNul`: offsets of values that are strings beginning with the escape `\u0000`. */
-export type BodyScan = { ok: true; leadingNul: number[] } | { ok: false; fault: string };
+export type BodyScan = { ok: true; leadingNul: number[]; facts: BodyFacts } | { ok: false; fault: string };
+
+/** What is decoded at a time, only to see that it can be. */
+const UTF8_SLICE_BYTES = 64 * 1024;
 
 const NUL_ESCAPE = [0x5c, 0x75, 0x30, 0x30, 0x30, 0x30]; // the six characters of a NUL's escape
 const OPEN_OBJECT = 0x7b;
@@ -31,11 +34,8 @@ const LITERALS = ["true", "false", "null"].map((word) => Array.from(word, (lette
 type Want = "value" | "first-value" | "key" | "first-key" | "colon" | "separator" | "end";
 
 export function scanBody(body: Uint8Array): BodyScan {
-  try {
-    decodeUtf8(body);
-  } catch {
-    return { ok: false, fault: "the body is not strict UTF-8" };
-  }
+  if (!isUtf8(body)) return { ok: false, fault: "the body is not strict UTF-8" };
+  const gatherer = gatherFacts(body);
   const leadingNul: number[] = [];
   const stack: number[] = [];
   /** What the grammar allows next. */
@@ -68,6 +68,7 @@ export function scanBody(body: Uint8Array): BodyScan {
       else {
         const end = byte === QUOTE ? stringEnd(body, at) : -1;
         if (end < 0) return bad(at);
+        gatherer.key(stack.length, at, end);
         want = "colon";
         at = end;
       }
@@ -76,6 +77,7 @@ export function scanBody(body: Uint8Array): BodyScan {
       if (stack.length === MAX_DEPTH)
         return { ok: false, fault: `the body is nested deeper than ${MAX_DEPTH} levels` };
       stack.push(byte);
+      gatherer.open(stack.length);
       want = byte === OPEN_OBJECT ? "first-key" : "first-value";
       at += 1;
     } else {
@@ -90,12 +92,28 @@ export function scanBody(body: Uint8Array): BodyScan {
         }
       }
       if (end < 0) return bad(at);
+      gatherer.value(stack.length, at, end);
       want = "separator";
       at = end;
     }
     at = skipSpace(body, at);
   }
-  return want === "end" ? { ok: true, leadingNul } : bad(at);
+  return want === "end" ? { ok: true, leadingNul, facts: gatherer.facts() } : bad(at);
+}
+
+/** In slices: as one string, a body of 25 MiB would take up to 50 MiB beside itself. */
+function isUtf8(body: Uint8Array): boolean {
+  const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  try {
+    for (let at = 0; at < body.length; at += UTF8_SLICE_BYTES) {
+      decoder.decode(body.subarray(at, at + UTF8_SLICE_BYTES), { stream: true });
+    }
+    // A character cut short at the body's end shows here.
+    decoder.decode();
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function bad(at: number): BodyScan {

@@ -40,17 +40,17 @@ const code = (wanted: string) => expect.objectContaining({ code: wanted });
 
 describe("openEvent", () => {
   it("opens what the edge sealed, and checks GitHub's signature a second time", () => {
-    const event = openEvent(TOPIC, new Passthru(sealed(), CRYPTOBOX, "json"), shared, SECRET);
+    const event = openEvent(TOPIC, new Passthru(sealed(), CRYPTOBOX, "json"), [shared], SECRET);
     expect(event.signature).toBe("verified");
     expect(Buffer.from(event.rawBody)).toEqual(Buffer.from(body));
   });
 
   it("does not check a signature without the secret, and not over an altered body", () => {
-    expect(openEvent(TOPIC, new Passthru(sealed(), CRYPTOBOX, "json"), shared, undefined).signature).toBe(
+    expect(openEvent(TOPIC, new Passthru(sealed(), CRYPTOBOX, "json"), [shared], undefined).signature).toBe(
       "unchecked",
     );
     const altered = new Passthru(sealed(TOPIC, { altered: true }), CRYPTOBOX, "json");
-    expect(openEvent(TOPIC, altered, shared, SECRET).signature).toBe("altered");
+    expect(openEvent(TOPIC, altered, [shared], SECRET).signature).toBe("altered");
   });
 
   it.each([
@@ -59,24 +59,24 @@ describe("openEvent", () => {
     ["another algorithm", new Passthru(sealed(), "mqtt", "json")],
     ["another inner serializer", new Passthru(sealed(), CRYPTOBOX, "msgpack")],
   ])("refuses plaintext: %s", (_what, payload) => {
-    expect(() => openEvent(TOPIC, payload, shared, SECRET)).toThrow(code("ERR_PLAINTEXT"));
+    expect(() => openEvent(TOPIC, payload, [shared], SECRET)).toThrow(code("ERR_PLAINTEXT"));
   });
 
   it("refuses what somebody else sealed", () => {
     const stranger = sharedKey(builder.publicKey, nacl.box.keyPair().secretKey);
     const forged = seal(encodeEvent(TOPIC, record(), body), stranger);
-    expect(() => openEvent(TOPIC, new Passthru(forged, CRYPTOBOX, "json"), shared, SECRET)).toThrow(
+    expect(() => openEvent(TOPIC, new Passthru(forged, CRYPTOBOX, "json"), [shared], SECRET)).toThrow(
       code("ERR_NOT_OPENED"),
     );
   });
 
   it("refuses an event on another topic than it was sealed for", () => {
     const moved = new Passthru(sealed("webhook.github.issues"), CRYPTOBOX, "json");
-    expect(() => openEvent(TOPIC, moved, shared, SECRET)).toThrow(code("ERR_EVENT_URI"));
+    expect(() => openEvent(TOPIC, moved, [shared], SECRET)).toThrow(code("ERR_EVENT_URI"));
   });
 
   it("refuses a body that GitHub did not sign", () => {
     const wrong = new Passthru(sealed(TOPIC, { signature: `sha256=${"0".repeat(64)}` }), CRYPTOBOX, "json");
-    expect(() => openEvent(TOPIC, wrong, shared, SECRET)).toThrow(code("ERR_SIGNATURE"));
+    expect(() => openEvent(TOPIC, wrong, [shared], SECRET)).toThrow(code("ERR_SIGNATURE"));
   });
 });

@@ -178,6 +178,40 @@ describe("a low-order box key, to which nothing may be sealed", () => {
     }
   });
 
+  it("is refused exactly where noble refuses it, in each of the encodings that are no field element", () => {
+    const refused: bigint[] = [];
+    for (let u = P; u < 2n ** 255n; u += 1n) {
+      for (const bytes of [littleEndian(u), littleEndian(u + 2n ** 255n)]) {
+        const text = formatKey("box", "public", bytes);
+        const isRefused = throws(() => parseKey(text, "box", "public", "KEY"));
+        expect(isRefused, encodeHex(bytes)).toBe(throws(() => x25519.getSharedSecret(secret, bytes)));
+        if (isRefused) refused.push(u - P);
+      }
+    }
+    expect(refused).toEqual([0n, 0n, 1n, 1n]);
+  });
+
+  it("is refused exactly where noble refuses it, among keys at random and ones a few bits off", () => {
+    const anyBytes = fc.uint8Array({ minLength: KEY_BYTES, maxLength: KEY_BYTES });
+    const nearby = fc
+      .tuple(fc.constantFrom(...encodings), fc.array(fc.nat(KEY_BYTES * 8 - 1), { maxLength: 2 }))
+      .map(([bytes, flips]) => {
+        const key = bytes.slice();
+        for (const bit of flips) key[bit >> 3] = (key[bit >> 3] ?? 0) ^ (1 << (bit & 7));
+        return key;
+      });
+    const seen = { refused: 0, taken: 0 };
+    fc.assert(
+      fc.property(fc.oneof(anyBytes, nearby), (bytes) => {
+        const isRefused = throws(() => parseKey(formatKey("box", "public", bytes), "box", "public", "KEY"));
+        expect(isRefused).toBe(throws(() => x25519.getSharedSecret(secret, bytes)));
+        seen[isRefused ? "refused" : "taken"] += 1;
+      }),
+      { numRuns: 300 },
+    );
+    expect(Math.min(seen.refused, seen.taken)).toBeGreaterThan(20);
+  });
+
   it("is no reason to refuse a real key", () => {
     for (let index = 0; index < 20; index += 1) {
       const { publicKey } = nacl.box.keyPair();
