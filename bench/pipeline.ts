@@ -3,19 +3,21 @@
  * in one run on one machine. What counts are the ratios.
  */
 import { spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import nacl from "tweetnacl";
+import { sharedKey } from "../shared/shared-key.ts";
 import { parseConfig as parseBuilder } from "../builder/config.ts";
 import { nowMs } from "../cli/output.ts";
 import { post } from "../cli/send.ts";
 import { parseConfig as parseRelay } from "../relay/config.ts";
 import { openQueue } from "../relay/queue-open.ts";
 import { encodeUtf8 } from "../shared/bytes.ts";
-import { CRYPTOBOX, seal, sharedKey } from "../shared/cryptobox.ts";
+import { CRYPTOBOX, seal } from "../shared/cryptobox.ts";
 import { encodeEvent } from "../shared/event.ts";
 import { readConfigFile } from "../shared/host/config-file.ts";
 import { readSecretFile } from "../shared/host/key-file.ts";
@@ -34,7 +36,11 @@ const IN_FLIGHT = 16;
 const BARE_TOPIC = "bench.bare";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
-const body = encodeUtf8(JSON.stringify({ ref: "refs/heads/main", padding: "x".repeat(BODY_BYTES - 45) }));
+/** Each is another body: the same one again would be a duplicate. */
+const freshBody = () =>
+  encodeUtf8(
+    JSON.stringify({ ref: "refs/heads/main", after: randomUUID(), padding: "x".repeat(BODY_BYTES - 85) }),
+  );
 const folder = mkdtempSync(join(tmpdir(), "oh-bench-"));
 
 function line(what: string, figures: string): void {
@@ -76,7 +82,7 @@ async function measurePipeline(title: string, dev: Dev): Promise<number> {
   const secret = readSecretFile(ready.secret_file);
   const deliver = async () => {
     const sentAt = nowMs();
-    const { delivery, status } = await post(ready.webhook, secret, "push", body);
+    const { delivery, status } = await post(ready.webhook, secret, "push", freshBody());
     if (status !== 202) throw new Error(`the edge answered ${status}`);
     const opened = await dev.until(
       "opened",
@@ -99,7 +105,7 @@ async function measurePipeline(title: string, dev: Dev): Promise<number> {
   const sender = async () => {
     for (; left > 0;) {
       left -= 1;
-      await post(ready.webhook, secret, "push", body);
+      await post(ready.webhook, secret, "push", freshBody());
     }
   };
   await Promise.all(Array.from({ length: IN_FLIGHT }, sender));
@@ -183,13 +189,13 @@ function measureSeal(): void {
     seq: 1,
     redelivery: false,
     signature: `sha256=${"0".repeat(64)}`,
-    body_bytes: body.length,
+    body_bytes: BODY_BYTES,
     altered: false,
   };
   const times: number[] = [];
   for (let index = 0; index < WARM_UP + ONE_AT_A_TIME; index += 1) {
     const started = performance.now();
-    seal(encodeEvent("webhook.github.push", record, body), shared);
+    seal(encodeEvent("webhook.github.push", record, freshBody()), shared);
     if (index >= WARM_UP) times.push(performance.now() - started);
   }
   line("bare seal, tweetnacl", quantiles(times));
@@ -204,8 +210,8 @@ async function measureVerifyServer(): Promise<number> {
     createInterface({ input: child.stdout }).once("line", resolve),
   );
   const url = `http://127.0.0.1:${port}/`;
-  await timesOf(WARM_UP, () => post(url, secret, "push", body));
-  const times = await timesOf(ONE_AT_A_TIME, () => post(url, secret, "push", body));
+  await timesOf(WARM_UP, () => post(url, secret, "push", freshBody()));
+  const times = await timesOf(ONE_AT_A_TIME, () => post(url, secret, "push", freshBody()));
   line("bare HTTP server that only verifies: POST → 202", quantiles(times));
   child.kill();
   return median(times);

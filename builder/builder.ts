@@ -1,7 +1,8 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { sharedKey } from "../shared/shared-key.ts";
 import { encodeBase64 } from "../shared/bytes.ts";
-import { sealTag, sharedKey } from "../shared/cryptobox.ts";
+import { sealTag } from "../shared/cryptobox.ts";
 import { describeError } from "../shared/errors.ts";
 import { type ReceiptMessage, sealReceipt } from "../shared/receipt.ts";
 import type { Report } from "../shared/report.ts";

@@ -87,12 +87,16 @@ export const send: Command = {
     const taken = sent.status === 202;
     call.output.result(
       { ...sent, event },
-      `${event} ${sent.delivery} ${sent.status} ${sent.ms.toFixed(1)} ms`,
+      `${event} ${sent.delivery} ${sent.status} ${sent.ms.toFixed(1)} ms${isDuplicate(sent.answer) ? "   duplicate: this body is stored already" : ""}`,
     );
     if (!taken) call.output.say(JSON.stringify(sent.answer));
     return taken ? EXIT.ok : EXIT.failed;
   },
 };
+
+function isDuplicate(answer: unknown): boolean {
+  return typeof answer === "object" && answer !== null && "duplicate" in answer && answer.duplicate === true;
+}
 
 function readPayload(path: string): Uint8Array {
   try {

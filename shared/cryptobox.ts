@@ -2,7 +2,7 @@
  * The WAMP *cryptobox* payload of Autobahn|Python: `nonce[24] || crypto_box(plaintext)`, that is
  * curve25519-xsalsa20-poly1305 with the MAC first. Frozen vectors: test/vectors/cryptobox.json.
  */
-import nacl from "tweetnacl";
+import { hsalsa, xsalsa20poly1305 } from "@noble/ciphers/salsa.js";
 import { encodeBase64, encodeUtf8 } from "./bytes.ts";
 import { OnionhookError } from "./errors.ts";
 
@@ -14,35 +14,21 @@ const MAC_BYTES = 16;
 /** What sealing adds to a plaintext. */
 export const SEAL_OVERHEAD_BYTES = NONCE_BYTES + MAC_BYTES;
 
-/** The key that two parties share; constant for a pair of keys, so compute it once (about 1 ms). */
-export function sharedKey(theirPublicKey: Uint8Array, ourSecretKey: Uint8Array): Uint8Array {
-  return nacl.box.before(theirPublicKey, ourSecretKey);
-}
-
-/** NaCl's functions below `nacl.box`, which the package has and its types do not. */
-const { crypto_secretbox: secretbox, crypto_core_hsalsa20: hsalsa20 } = (
-  nacl as unknown as {
-    lowlevel: {
-      crypto_secretbox(
-        c: Uint8Array,
-        m: Uint8Array,
-        length: number,
-        nonce: Uint8Array,
-        key: Uint8Array,
-      ): number;
-      crypto_core_hsalsa20(out: Uint8Array, input: Uint8Array, key: Uint8Array, constant: Uint8Array): number;
-    };
-  }
-).lowlevel;
-
 /** "expand 32-byte k", Salsa20's constant for keys of 32 bytes. */
 const SIGMA = encodeUtf8("expand 32-byte k");
 
-/** The shared key from what X25519 alone gave, where that is done elsewhere: NaCl's `crypto_box_beforenm`. */
-export function sharedKeyOfX25519(secret: Uint8Array): Uint8Array {
-  const shared = new Uint8Array(nacl.box.sharedKeyLength);
-  hsalsa20(shared, new Uint8Array(16), secret, SIGMA);
-  return shared;
+/**
+ * The key that two parties share, NaCl's `crypto_box_beforenm`, from what X25519 gave: constant for a pair of keys,
+ * so compute it once.
+ */
+export function sharedKeyOfX25519(agreed: Uint8Array): Uint8Array {
+  const key = new Uint32Array(8);
+  hsalsa(words(SIGMA), words(agreed), new Uint32Array(4), key);
+  return new Uint8Array(key.buffer);
+}
+
+function words(bytes: Uint8Array): Uint32Array {
+  return new Uint32Array(bytes.slice().buffer);
 }
 
 /** Seals to the holder of the other key. A nonce must never be used twice: leave it out except in a vector test. */
@@ -60,24 +46,23 @@ export function seal(plaintext: Uint8Array, shared: Uint8Array, nonce?: Uint8Arr
 export function sealInPlace(
   buffer: Uint8Array,
   shared: Uint8Array,
-  nonce: Uint8Array = nacl.randomBytes(NONCE_BYTES),
+  nonce: Uint8Array = crypto.getRandomValues(new Uint8Array(NONCE_BYTES)),
 ): void {
-  // NaCl's form: 32 zero bytes before the plaintext; 16 zero bytes and the MAC before the ciphertext.
-  const box = buffer.subarray(SEAL_OVERHEAD_BYTES - 2 * MAC_BYTES);
-  box.fill(0, 0, 2 * MAC_BYTES);
-  secretbox(box, box, box.length, nonce, shared);
+  // The cipher writes 16 bytes of its own, the MAC and the ciphertext: the first are where the nonce ends.
+  const cipher = xsalsa20poly1305(shared, nonce);
+  cipher.encrypt(buffer.subarray(SEAL_OVERHEAD_BYTES), buffer.subarray(SEAL_OVERHEAD_BYTES - 2 * MAC_BYTES));
   buffer.set(nonce);
 }
 
 /** @throws OnionhookError `ERR_NOT_OPENED` when the bytes were not sealed with this shared key, or were altered. */
 export function open(sealed: Uint8Array, shared: Uint8Array): Uint8Array {
-  const opened =
-    sealed.length < SEAL_OVERHEAD_BYTES
-      ? null
-      : nacl.box.open.after(sealed.subarray(NONCE_BYTES), sealed.subarray(0, NONCE_BYTES), shared);
-  if (!opened)
-    throw new OnionhookError("ERR_NOT_OPENED", "the sealed bytes do not open with this pair of keys");
-  return opened;
+  try {
+    return xsalsa20poly1305(shared, sealed.subarray(0, NONCE_BYTES)).decrypt(sealed.subarray(NONCE_BYTES));
+  } catch (cause) {
+    throw new OnionhookError("ERR_NOT_OPENED", "the sealed bytes do not open with this pair of keys", {
+      cause,
+    });
+  }
 }
 
 /**

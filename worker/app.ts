@@ -1,78 +1,93 @@
-import { Hono } from "hono";
+import type { Context } from "hono";
+import { Hono } from "hono/tiny";
+import { DRAIN_SUBPROTOCOL } from "../shared/drain.ts";
 import { describeError } from "../shared/errors.ts";
 import type { Report } from "../shared/report.ts";
-import { DRAIN_SUBPROTOCOL } from "../shared/drain.ts";
+import { discardBody } from "./body.ts";
 import { type EdgeConfig, type Settings, configOf } from "./config.ts";
-import { discardBody, readWebhook, type Webhook } from "./github.ts";
-import { Refusal } from "./refusal.ts";
-
-/** What the outbox answers to a delivery that it holds durably. */
-export interface Taken {
-  stream: string;
-  seq: number;
-  /** Whether the same delivery was there already, not yet done. */
-  duplicate: boolean;
-}
+import { type Webhook, withWebhook } from "./github.ts";
+import { onlyStream, recipientOf, streamFor, wants } from "./recipient.ts";
+import { Refusal, type RefusalCode } from "./refusal.ts";
+import type { Taken } from "./take.ts";
 
 /** Where deliveries are kept until a relay has done them; docs/architecture.md, "Ports". */
 export interface OutboxPort {
-  /** Resolves once the sealed delivery is durable. */
-  take(webhook: Webhook): Promise<Taken>;
+  /** Resolves once the sealed delivery is durable in the stream. */
+  take(stream: string, webhook: Webhook): Promise<Taken>;
   /** Answers a relay's WebSocket upgrade. */
-  drain(request: Request): Promise<Response>;
+  drain(stream: string, request: Request): Promise<Response>;
 }
 
 export interface AppParts<Env extends Settings> {
-  outboxOf: (env: Env, config: EdgeConfig) => OutboxPort;
+  outboxOf: (env: Env) => OutboxPort;
   report: Report;
 }
 
 /** The edge's HTTP surface: `POST /webhook/github`, `GET /health`, `GET /drain`. */
 export function makeApp<Env extends Settings>({ outboxOf, report }: AppParts<Env>): Hono<{ Bindings: Env }> {
   const app = new Hono<{ Bindings: Env }>();
+  /** How often each refusal was the answer, since this isolate was started. */
+  const refused: Partial<Record<RefusalCode, number>> = {};
 
   app.all("/webhook/github", async (c) => {
     const config = configured(c.env);
-    const webhook = await readWebhook(c.req.raw, config.webhookSecret);
-    report("received", { delivery: webhook.id, topic: webhook.topic, bytes: webhook.rawBody.length });
-    let taken: Taken;
-    try {
-      taken = await outboxOf(c.env, config).take(webhook);
-    } catch (cause) {
-      report("error", { ...describeError(cause), code: "ERR_STORE", delivery: webhook.id });
-      throw new Refusal("ERR_STORE");
-    }
-    return c.json(
-      { delivery: webhook.id, stream: taken.stream, seq: taken.seq, duplicate: taken.duplicate },
-      202,
-    );
+    const outbox = outboxOf(c.env);
+    return withWebhook(c.req.raw, config, async (webhook) => {
+      const { id, event, topic, facts, payload } = webhook;
+      report("received", { delivery: id, topic, bytes: payload.length });
+      const stored: Taken[] = [];
+      let failed = false;
+      // One after the other, so that a large payload is under way once only; all, though one may fail.
+      for (const recipient of config.recipients.values()) {
+        if (!wants(recipient, webhook)) continue;
+        try {
+          stored.push(await outbox.take(streamFor(recipient, facts), webhook));
+        } catch (cause) {
+          failed = true;
+          report("error", { ...describeError(cause), code: "ERR_STORE", delivery: id });
+        }
+      }
+      if (failed) throw new Refusal("ERR_STORE");
+      const duplicate = stored.length > 0 && stored.every((taken) => taken.duplicate);
+      return c.json({ delivery: id, event, duplicate, stored }, 202);
+    });
   });
 
   app.get("/health", (c) => {
-    const config = configOf(c.env);
-    return c.json({ status: "ok", recipient: config.recipient.name, relays: config.relays.size });
+    configOf(c.env);
+    return c.json({ status: "ok", refused });
   });
 
   app.get("/drain", (c) => {
     const wanted = c.req.header("sec-websocket-protocol");
-    if (c.req.header("upgrade")?.toLowerCase() !== "websocket" || wanted !== DRAIN_SUBPROTOCOL) {
+    if (c.req.header("upgrade")?.toLowerCase() !== "websocket" || wanted !== DRAIN_SUBPROTOCOL)
       throw new Refusal("ERR_UPGRADE");
-    }
-    return outboxOf(c.env, configured(c.env)).drain(c.req.raw);
+    const config = configured(c.env);
+    const stream = c.req.query("stream") ?? onlyStream(config);
+    if (stream === undefined || !recipientOf(config, stream)) throw new Refusal("ERR_STREAM");
+    return outboxOf(c.env).drain(stream, c.req.raw);
   });
 
-  app.notFound((c) => c.json(new Refusal("ERR_NOT_FOUND").body, 404));
+  app.notFound((c) => refuse(c, new Refusal("ERR_NOT_FOUND")));
 
   app.onError(async (error, c) => {
     await discardBody(c.req.raw);
-    if (error instanceof Refusal) {
-      if (error.code === "ERR_METHOD") c.header("Allow", "POST");
-      return c.json(error.body, error.status);
-    }
+    if (error instanceof Refusal) return refuse(c, error);
     const { code, message, hint } = describeError(error);
     report("error", { code, message, hint });
     return c.json({ error: { code, message, hint } }, 503);
   });
+
+  function refuse(c: Context, refusal: Refusal): Response {
+    const { code, status, message, body } = refusal;
+    refused[code] = (refused[code] ?? 0) + 1;
+    report("refused", { code });
+    if (code === "ERR_METHOD") {
+      c.header("Allow", "POST");
+      if (c.req.header("accept")?.includes("text/html")) return c.text(`${message}\n`, status);
+    }
+    return c.json(body, status);
+  }
 
   return app;
 }

@@ -2,101 +2,198 @@
  * The edge's side of the drain protocol (docs/protocol.md §3) as a pure machine: one `Drain` a socket,
  * plain data, so that it can live in the attachment of a hibernating WebSocket.
  *
- * | phase        | input                     | next       | outputs                        |
- * |--------------|---------------------------|------------|--------------------------------|
- * | `challenged` | `hello`, proof valid      | `open`     | `welcome`, older socket closed |
- * | `challenged` | `hello`, proof invalid    | —          | close 4401                     |
- * | `open`       | `credit`                  | `open`     | events up to the window        |
- * | `open`       | `stored`                  | `open`     | events up to the window        |
- * | `open`       | `done`                    | `open`     | `accepted` or `refused`        |
- * | any          | anything else             | —          | close 4400                     |
+ * | phase        | input               | next   | outputs                                    |
+ * |--------------|---------------------|--------|--------------------------------------------|
+ * | `challenged` | `hello`, proven     | `open` | admit, `welcome`                           |
+ * | `challenged` | `hello`, not proven | —      | close 4401                                 |
+ * | `open`       | `credit`            | `open` | events up to the window                    |
+ * | `open`       | `stored`            | `open` | events up to the window                    |
+ * | `open`       | `done`              | `open` | `accepted` or `refused`, events            |
+ * | `open`       | `replay`            | `open` | `replaying`, events up to the window       |
+ * | any          | anything else       | —      | close 4400                                 |
+ *
+ * What is sent first: what another relay lost, then what is new, then what was asked for again, and last, alone,
+ * an event on which connections kept ending.
  */
 import * as v from "valibot";
 import { CLOSE, type ToEdge, type ToRelay } from "../shared/drain.ts";
-import type { EventRow } from "./outbox-sql.ts";
+import type { EventRow, SeqRange } from "./outbox-sql.ts";
 
 /** Sealed bytes that may be under way to one relay, so that a slow one cannot fill the object's memory. */
 const MAX_UNSTORED_BYTES = 32 * 1024 * 1024;
+/** Ranges that one socket may have waiting to be replayed: they live in its attachment. */
+const MAX_REPLAYS = 16;
 
-export const drainSchema = v.variant("phase", [
-  v.object({ v: v.literal(1), phase: v.literal("challenged"), host: v.string(), challenge: v.string() }),
-  v.object({
-    v: v.literal(1),
-    phase: v.literal("open"),
-    relay: v.string(),
-    /** How many events the relay takes at a time; 0 until it grants credit. */
-    window: v.number(),
-    /** The last event that was sent on this socket. */
-    cursor: v.number(),
-    /** What was sent and is not yet stored by the relay: seq and size of each. */
-    unstored: v.array(v.tuple([v.number(), v.number()])),
-  }),
-]);
+const seqs = v.tuple([v.number(), v.number()]);
 
-export type Drain = v.InferOutput<typeof drainSchema>;
+export const challengedSchema = v.object({
+  v: v.literal(2),
+  phase: v.literal("challenged"),
+  host: v.string(),
+  challenge: v.string(),
+  /** When it was challenged; ms since 1970, as below. */
+  since: v.number(),
+});
+
+export const openSchema = v.object({
+  v: v.literal(2),
+  phase: v.literal("open"),
+  relay: v.string(),
+  /** How many events the relay takes at a time; 0 until it grants credit. */
+  window: v.number(),
+  /** Every event up to this was sent on this socket, or is none of its relay's. */
+  cursor: v.number(),
+  /** Events up to the cursor that another relay had are free again from the one after this; null: none. */
+  freed: v.nullable(v.number()),
+  /** What was sent and is not yet stored by the relay: seq and size of each. */
+  unstored: v.array(seqs),
+  /** What is to be sent again, both ends included. */
+  replays: v.array(seqs),
+  /** When the relay last sent a message. */
+  heardAt: v.number(),
+});
+
+export type Challenged = v.InferOutput<typeof challengedSchema>;
+export type Open = v.InferOutput<typeof openSchema>;
+export type Drain = Challenged | Open;
+
+/** A relay's message; whether a `hello` is proven was found out before. */
+export type Input = Exclude<ToEdge, { type: "hello" }> | { type: "hello"; relay: string; proven: boolean };
 
 export type Output =
   | { do: "send"; message: ToRelay }
-  | { do: "sendEvent"; row: EventRow }
-  | { do: "supersede" }
+  | { do: "sendEvent"; row: EventRow; replay: boolean }
+  /** This relay is here: an older socket of its own ends. */
+  | { do: "admit"; relay: string }
   | { do: "close"; code: number; reason: string };
 
 /** What the machine asks of its surroundings; every answer is immediate. */
 export interface Surroundings {
-  provenBy(hello: { relay: string; signature: string }, host: string, challenge: string): boolean;
-  undoneAfter(seq: number): EventRow | undefined;
-  /** Checks the receipt and marks the event done: `undefined`, or why it was refused. */
-  finish(seq: number, receipt: string): string | undefined;
+  now: number;
+  /** The number of the newest event. */
+  newest: number;
+  /** The first undone event after `seq` that no other relay has. */
+  next(relay: string, seq: number): EventRow | undefined;
+  /** The first undone event after `seq` that nobody has. */
+  nextFreed(seq: number): EventRow | undefined;
+  nextReplay(relay: string, range: SeqRange): EventRow | undefined;
+  /** The first event on which connections kept ending and which may be tried again. */
+  nextTrouble(relay: string): EventRow | undefined;
+  /** The relay has the event safe: it makes no trouble. */
+  stored(seq: number): void;
+  /** Marks the event done: `undefined`, or why that was refused. */
+  finish(seq: number, receipt: string | undefined, relay: string): string | undefined;
+  replayRanges(of: (ToEdge & { type: "replay" })["of"]): { ranges: SeqRange[]; events: number };
 }
 
-export function stepDrain(drain: Drain, message: ToEdge, around: Surroundings): [Drain, Output[]] {
+export function stepDrain(drain: Drain, input: Input, around: Surroundings): [Drain, Output[]] {
   if (drain.phase === "challenged") {
-    if (message.type !== "hello") return [drain, [protocolError(message.type)]];
-    if (!around.provenBy(message, drain.host, drain.challenge)) {
-      return [drain, [{ do: "close", code: CLOSE.unauthorised, reason: "not proven" }]];
-    }
-    const open: Drain = { v: 1, phase: "open", relay: message.relay, window: 0, cursor: 0, unstored: [] };
-    return [open, [{ do: "supersede" }, { do: "send", message: { type: "welcome" } }]];
+    if (input.type !== "hello") return [drain, [protocolError(input.type)]];
+    const { relay, proven } = input;
+    if (!proven) return [drain, [{ do: "close", code: CLOSE.unauthorised, reason: "not proven" }]];
+    return [
+      opened(relay, around.now),
+      [
+        { do: "admit", relay },
+        { do: "send", message: { type: "welcome" } },
+      ],
+    ];
   }
-  switch (message.type) {
+  const heard = { ...drain, heardAt: around.now };
+  switch (input.type) {
     case "credit":
-      return fillWindow({ ...drain, window: message.events }, around);
+      return fillWindow({ ...heard, window: input.events }, around);
     case "stored":
-      return fillWindow(
-        { ...drain, unstored: drain.unstored.filter(([seq]) => seq !== message.seq) },
-        around,
-      );
+      around.stored(input.seq);
+      return fillWindow(without(heard, input.seq), around);
     case "done": {
-      const code = around.finish(message.seq, message.receipt);
-      const answer: ToRelay =
-        code === undefined
-          ? { type: "accepted", seq: message.seq }
-          : { type: "refused", seq: message.seq, code };
-      return [drain, [{ do: "send", message: answer }]];
+      const code = around.finish(input.seq, input.receipt, drain.relay);
+      if (code !== undefined)
+        return [heard, [{ do: "send", message: { type: "refused", seq: input.seq, code } }]];
+      return after(
+        { do: "send", message: { type: "accepted", seq: input.seq } },
+        fillWindow(without(heard, input.seq), around),
+      );
+    }
+    case "replay": {
+      const { ranges, events } = around.replayRanges(input.of);
+      const replays = [...heard.replays, ...ranges.map(([from, to]): [number, number] => [from, to])];
+      if (replays.length > MAX_REPLAYS)
+        return [drain, [{ do: "close", code: CLOSE.protocol, reason: "too many replays at once" }]];
+      return after(
+        { do: "send", message: { type: "replaying", id: input.id, events } },
+        fillWindow({ ...heard, replays }, around),
+      );
     }
     case "hello":
-      return [drain, [protocolError(message.type)]];
+      return [drain, [protocolError(input.type)]];
     default:
-      return message satisfies never;
+      return input satisfies never;
   }
 }
 
-/** Sends undone events, in order, as far as the window and {@link MAX_UNSTORED_BYTES} allow. */
+function opened(relay: string, now: number): Open {
+  return {
+    v: 2,
+    phase: "open",
+    relay,
+    window: 0,
+    cursor: 0,
+    freed: null,
+    unstored: [],
+    replays: [],
+    heardAt: now,
+  };
+}
+
+/** Sends events as far as the window and {@link MAX_UNSTORED_BYTES} allow. */
 export function fillWindow(drain: Drain, around: Surroundings): [Drain, Output[]] {
   if (drain.phase !== "open") return [drain, []];
   const outputs: Output[] = [];
-  const unstored = [...drain.unstored];
-  let { cursor } = drain;
-  let bytes = unstored.reduce((sum, [, size]) => sum + size, 0);
-  while (unstored.length < drain.window && bytes < MAX_UNSTORED_BYTES) {
-    const row = around.undoneAfter(cursor);
+  let filled = drain;
+  let bytes = drain.unstored.reduce((sum, [, size]) => sum + size, 0);
+  while (filled.unstored.length < filled.window && bytes < MAX_UNSTORED_BYTES) {
+    const [picked, row, replay] = pick(filled, around);
+    filled = picked;
     if (!row) break;
-    cursor = row.seq;
     bytes += row.bytes;
-    unstored.push([row.seq, row.bytes]);
-    outputs.push({ do: "sendEvent", row });
+    filled = { ...filled, unstored: [...filled.unstored, [row.seq, row.bytes]] };
+    outputs.push({ do: "sendEvent", row, replay });
   }
-  return [{ ...drain, cursor, unstored }, outputs];
+  return [filled, outputs];
+}
+
+/** The next event for this socket, and whether it is a replay. */
+function pick(drain: Open, around: Surroundings): [Open, EventRow | undefined, boolean] {
+  const { relay, cursor } = drain;
+  if (drain.freed !== null) {
+    const row = around.nextFreed(drain.freed);
+    if (row && row.seq <= cursor) return [{ ...drain, freed: row.seq }, row, false];
+  }
+  const unfreed: Open = { ...drain, freed: null };
+  const row = around.next(relay, cursor);
+  if (row) return [{ ...unfreed, cursor: row.seq }, row, false];
+
+  // What others have is not looked through again for every new event: `freed` tells when they lose it.
+  const caughtUp: Open = { ...unfreed, cursor: around.newest };
+  for (const [index, [from, to]] of drain.replays.entries()) {
+    const again = around.nextReplay(relay, [from, to]);
+    if (!again) continue;
+    const rest = drain.replays.slice(index + 1);
+    const replays: Open["replays"] = again.seq < to ? [[again.seq + 1, to], ...rest] : rest;
+    return [{ ...caughtUp, replays }, again, true];
+  }
+  const replayed: Open = { ...caughtUp, replays: [] };
+  const trouble = drain.unstored.length === 0 ? around.nextTrouble(relay) : undefined;
+  return [replayed, trouble, false];
+}
+
+function without(drain: Open, stored: number): Open {
+  return { ...drain, unstored: drain.unstored.filter(([seq]) => seq !== stored) };
+}
+
+function after(output: Output, [drain, outputs]: [Drain, Output[]]): [Drain, Output[]] {
+  return [drain, [output, ...outputs]];
 }
 
 function protocolError(type: string): Output {

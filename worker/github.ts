@@ -1,34 +1,50 @@
+import type { BodyFacts } from "../shared/body-facts.ts";
+import { concatBytes, encodeBase64, encodeUtf8 } from "../shared/bytes.ts";
 import { DELIVERY_ID, SIGNATURE } from "../shared/delivery.ts";
 import { OnionhookError } from "../shared/errors.ts";
 import { topicOf } from "../shared/topic.ts";
-import { MAX_BODY_BYTES, scanBody } from "../shared/webhook-body.ts";
+import { scanBody } from "../shared/webhook-body.ts";
+import { checkDeclaredLength, withBody } from "./body.ts";
+import type { EdgeConfig, Source } from "./config.ts";
+import { shapeFault } from "./event-shape.ts";
+import { formPayload } from "./form.ts";
+import { matchesRepository } from "./recipient.ts";
 import { Refusal } from "./refusal.ts";
-import { verifySignature } from "./signature.ts";
+import { hmacKey, verifySignature } from "./signature.ts";
 
 /** A delivery whose signature and form have been checked, ready to be sealed. */
 export interface Webhook {
   id: string;
   event: string;
   topic: string;
+  /** The body's own, of an event that has one; else the header's. */
   hookId: number | null;
   signature: string;
-  rawBody: Uint8Array<ArrayBuffer>;
-  /** Where `rawBody` has string values that begin with an escaped U+0000. */
+  /** The JSON, however it came. */
+  payload: Uint8Array<ArrayBuffer>;
+  /** Whether it came as a form, so that `signature` does not cover `payload`. */
+  form: boolean;
+  /** Where `payload` has string values that begin with an escaped U+0000. */
   leadingNul: number[];
+  facts: BodyFacts;
+  /** Names this payload and no other, and says nothing of it to whoever lacks the edge's secret key. */
+  bodyTag: string;
 }
 
 /**
  * Checks a POST of GitHub's in the order of docs/protocol.md §1: method, content type, size, headers,
- * signature, body. Only what is signed is looked into.
+ * signature, body, and whether headers and body agree. Only what is signed is looked into.
+ * `use` is what is done with it while its bytes are held.
  * @throws Refusal naming what was wrong.
  */
-export async function readWebhook(request: Request, secret: string): Promise<Webhook> {
+export async function withWebhook<Result>(
+  request: Request,
+  config: EdgeConfig,
+  use: (webhook: Webhook) => Promise<Result>,
+): Promise<Result> {
   if (request.method !== "POST") throw new Refusal("ERR_METHOD");
-  if (!/^application\/json\s*(;|$)/i.test(request.headers.get("content-type") ?? "")) {
-    throw new Refusal("ERR_CONTENT_TYPE");
-  }
-  if (declaredLength(request) > MAX_BODY_BYTES) throw new Refusal("ERR_BODY_TOO_LARGE");
-
+  const form = isForm(request.headers.get("content-type") ?? "");
+  checkDeclaredLength(request);
   const id = header(request, "X-GitHub-Delivery", DELIVERY_ID);
   const event = header(request, "X-GitHub-Event", /^[A-Za-z]\w{0,99}$/).toLowerCase();
   const signature = header(request, "X-Hub-Signature-256", SIGNATURE);
@@ -36,11 +52,37 @@ export async function readWebhook(request: Request, secret: string): Promise<Web
     ? Number(header(request, "X-GitHub-Hook-ID", /^\d{1,15}$/))
     : null;
 
-  const rawBody = await readBody(request);
-  if (!(await verifySignature(secret, rawBody, signature))) throw new Refusal("ERR_SIGNATURE");
-  const scan = scanBody(rawBody);
-  if (!scan.ok) throw new Refusal("ERR_BODY", scan.fault);
-  return { id, event, topic: topic(event), hookId, signature, rawBody, leadingNul: scan.leadingNul };
+  return withBody(request, async (rawBody) => {
+    const signers = await signersOf(config.sources, hookId, rawBody, signature);
+    if (signers.length === 0) throw new Refusal("ERR_SIGNATURE");
+    const payload = form ? formPayload(rawBody) : rawBody;
+    if (!payload) throw new Refusal("ERR_BODY", "the form does not hold one field payload");
+    const scan = scanBody(payload);
+    if (!scan.ok) throw new Refusal("ERR_BODY", scan.fault);
+    const { facts, leadingNul } = scan;
+    if (!signers.some((source) => covers(source, facts))) throw new Refusal("ERR_SOURCE");
+    // GitHub does not sign its headers: what the signed body says counts.
+    const fault = shapeFault(event, facts.keys);
+    if (fault !== undefined) throw new Refusal("ERR_DISAGREE", fault);
+    return use({
+      id,
+      event,
+      topic: topic(event),
+      hookId: facts.hookId === undefined ? hookId : Number(facts.hookId),
+      signature,
+      payload,
+      form,
+      leadingNul,
+      facts,
+      bodyTag: await tagOf(config, payload),
+    });
+  });
+}
+
+function isForm(contentType: string): boolean {
+  if (/^application\/json\s*(;|$)/i.test(contentType)) return false;
+  if (/^application\/x-www-form-urlencoded\s*(;|$)/i.test(contentType)) return true;
+  throw new Refusal("ERR_CONTENT_TYPE");
 }
 
 function header(request: Request, name: string, form: RegExp): string {
@@ -59,59 +101,41 @@ function topic(event: string): string {
   }
 }
 
-/** Most payloads fit: GitHub's own examples have 0.9 to 27 KB. */
-const FIRST_BUFFER_BYTES = 64 * 1024;
-
-/** Reads no further than the cap, whatever the sender said the length was. */
-async function readBody(request: Request): Promise<Uint8Array<ArrayBuffer>> {
-  // Grown as bytes come, whatever was declared: a promise of 25 MiB costs its sender nothing.
-  let body = new Uint8Array(Math.min(FIRST_BUFFER_BYTES, declaredLength(request)));
-  let length = 0;
-  for await (const chunk of request.body?.values({ preventCancel: true }) ?? []) {
-    const end = length + chunk.length;
-    if (end > MAX_BODY_BYTES) throw new Refusal("ERR_BODY_TOO_LARGE");
-    if (end > body.length) {
-      const grown = new Uint8Array(Math.min(MAX_BODY_BYTES, Math.max(end, body.length * 2)));
-      grown.set(body.subarray(0, length));
-      body = grown;
+/** The sources of which a secret made the signature. Every secret is tried, so that time tells nothing. */
+async function signersOf(
+  sources: readonly Source[],
+  hookId: number | null,
+  rawBody: Uint8Array,
+  signature: string,
+): Promise<Source[]> {
+  const signers: Source[] = [];
+  for (const source of sources) {
+    if (source.hookIds && (hookId === null || !source.hookIds.includes(hookId))) continue;
+    let signed = false;
+    for (const secret of source.secrets) {
+      signed = (await verifySignature(secret, rawBody, signature)) || signed;
     }
-    body.set(chunk, length);
-    length = end;
+    if (signed) signers.push(source);
   }
-  return length === body.length ? body : body.slice(0, length);
+  return signers;
 }
 
-/** 0 when no length was declared, as for a chunked body, or none that is a number of bytes. */
-function declaredLength(request: Request): number {
-  const text = request.headers.get("content-length") ?? "";
-  return /^\d+$/.test(text) ? Number(text) : 0;
+/** Whether a source may speak for what the body says it is about. */
+function covers({ repositories, organizations }: Source, facts: BodyFacts): boolean {
+  if (!repositories && !organizations) return true;
+  if (repositories && matchesRepository(repositories, facts.repository)) return true;
+  const owners = [facts.organization, facts.owner].map((login) => login?.toLowerCase());
+  return organizations?.some((login) => owners.includes(login)) ?? false;
 }
 
-/** More than GitHub ever sends; a sender of more is not waited for. */
-const MAX_DISCARDED_BYTES = 32 * 1024 * 1024;
-/** For what is on its way already; a sender that stalls gets its answer then. */
-const DISCARD_MS = 2000;
+/** Distinguishes this use of the edge's secret key from every other. */
+const TAG_PURPOSE = encodeUtf8("onionhook body tag\0");
+const TAG_BYTES = 16;
 
-/**
- * Reads what is left of a refused request and forgets it: a sender that is cut off while it writes may
- * never see the answer.
- */
-export async function discardBody(request: Request): Promise<void> {
-  const reader = request.body?.getReader();
-  if (!reader) return;
-  // What is cancelled reads as ended.
-  const timer = setTimeout(() => void reader.cancel().catch(() => {}), DISCARD_MS);
-  try {
-    let discarded = 0;
-    while (discarded <= MAX_DISCARDED_BYTES) {
-      const { done, value } = await reader.read();
-      if (done) return;
-      discarded += value.length;
-    }
-  } catch {
-    // The sender is gone, and with it whoever would read the answer.
-  } finally {
-    clearTimeout(timer);
-    reader.releaseLock();
-  }
+const tagKeys = new WeakMap<EdgeConfig, CryptoKey>();
+
+async function tagOf(config: EdgeConfig, payload: Uint8Array): Promise<string> {
+  const key = tagKeys.get(config) ?? (await hmacKey(concatBytes(TAG_PURPOSE, config.boxSecret), "sign"));
+  tagKeys.set(config, key);
+  return encodeBase64(new Uint8Array(await crypto.subtle.sign("HMAC", key, payload), 0, TAG_BYTES));
 }

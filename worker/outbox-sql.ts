@@ -1,7 +1,10 @@
 /**
  * The outbox's SQL, all of it. A row is an event; its sealed bytes lie in the row while they fit in one
  * chunk, else in `chunks`. Nothing here awaits, so every function is one step of the object's
- * transaction.
+ * transaction, and no cursor outlives its call.
+ *
+ * Rows written for an event of up to 1 MiB over its whole life, each index entry counted: 3 when it is stored, 1
+ * when a relay gets it, 1 when it is done, 1 when it is purged.
  */
 import { CHUNK_BYTES } from "../shared/drain.ts";
 
@@ -25,6 +28,32 @@ const MIGRATIONS = [
      data BLOB NOT NULL,
      PRIMARY KEY (seq, part)
    ) WITHOUT ROWID;`,
+  // The blob comes last: SQLite reads through all that stands before the column it wants.
+  `ALTER TABLE events RENAME TO events_before;
+   DROP INDEX events_by_delivery;
+   DROP INDEX events_undone;
+   CREATE TABLE events (
+     seq INTEGER PRIMARY KEY,
+     delivery TEXT NOT NULL,
+     topic TEXT NOT NULL,
+     bytes INTEGER NOT NULL,
+     tag TEXT NOT NULL,
+     stored_at INTEGER NOT NULL,
+     done_at INTEGER,
+     body_tag TEXT,
+     pair_key TEXT,
+     relay TEXT,
+     sealed BLOB
+   );
+   INSERT INTO events (seq, delivery, topic, bytes, tag, stored_at, done_at, sealed)
+     SELECT seq, delivery, topic, bytes, tag, stored_at, done_at, sealed FROM events_before;
+   DROP TABLE events_before;
+   CREATE INDEX events_by_body ON events (body_tag);
+   CREATE INDEX events_undone ON events (seq) WHERE done_at IS NULL;
+   CREATE TABLE holders (relay TEXT PRIMARY KEY) WITHOUT ROWID;
+   CREATE TABLE absences (relay TEXT PRIMARY KEY, until INTEGER NOT NULL) WITHOUT ROWID;
+   CREATE TABLE troubles (seq INTEGER PRIMARY KEY, times INTEGER NOT NULL, retry_at INTEGER NOT NULL);
+   CREATE TABLE stream (name TEXT PRIMARY KEY) WITHOUT ROWID;`,
 ];
 
 /** What the outbox knows of an event without opening it. */
@@ -36,63 +65,164 @@ export type EventRow = {
   bytes: number;
   /** {@link sealTag} of the sealed bytes. */
   tag: string;
+  /** Which pair of keys it is sealed with: a `PairKey`'s id. */
+  pair_key: string | null;
 };
 
+/** Both ends are included. */
+export type SeqRange = readonly [from: number, to: number];
+
+/** Which retained events to send again; times in ms since 1970. */
+export type ReplayOf = { from: number; to: number } | { delivery: string } | { since: number; until: number };
+
 export interface OutboxSql {
+  /** The stream's name, once it was said. */
+  readonly stream: string | undefined;
+  /** An object that an alarm wakes after a restart is not told its name, so it is kept. */
+  keepStream(name: string): void;
   /** The number that the next event gets: gapless from 1. The newest row is never purged. */
   nextSeq(): number;
-  /** The newest event of a delivery, if there is one. */
-  find(delivery: string): { seq: number; done: boolean } | undefined;
-  insert(row: EventRow, sealed: Uint8Array, storedAt: number): void;
-  /** The first undone event after `seq`. */
-  undoneAfter(seq: number): EventRow | undefined;
+  /** 0 when nothing was stored ever. */
+  newestSeq(): number;
+  /** The newest event of a body, if there is one. */
+  find(bodyTag: string): { seq: number; delivery: string; bytes: number; done: boolean } | undefined;
+  insert(row: EventRow, bodyTag: string, sealed: Uint8Array, storedAt: number): void;
   get(seq: number): (EventRow & { done: boolean }) | undefined;
-  /** The sealed bytes of an event in frames of at most {@link CHUNK_BYTES}. */
+  /** Whether all sealed bytes of an event are there. */
+  isWhole(seq: number): boolean;
+  /** The sealed bytes of an event in pieces of at most {@link CHUNK_BYTES}. */
   chunks(seq: number): Generator<Uint8Array>;
   markDone(seq: number, doneAt: number): void;
+
+  /** The first undone event after `seq` that no other relay has, of one of these keys, and that makes no trouble. */
+  nextFor(relay: string, after: number, pairKeys: readonly string[]): EventRow | undefined;
+  /** The first undone event after `seq` that no relay has; otherwise as {@link nextFor}. */
+  nextFreed(after: number, pairKeys: readonly string[]): EventRow | undefined;
+  /** The event, if it is undone, is with this relay from now on. */
+  lease(seq: number, relay: string): void;
+  /** What a relay had and did not do is anybody's again: whether there was something. */
+  release(relay: string): boolean;
+  /** The same for one event, if this relay has it. */
+  releaseOne(seq: number, relay: string): boolean;
+  hasUndone(): boolean;
+  /** Relays that may have undone events. */
+  holders(): string[];
+  setAbsent(relay: string, until: number): void;
+  clearAbsence(relay: string): void;
+  absences(): { relay: string; until: number }[];
+
+  /** A connection ended while this event was the first on its way: how often that happened. */
+  addTrouble(seq: number, retryAt: (times: number) => number): void;
+  /** Nothing is to be tried with this event before `until`. */
+  setAside(seq: number, until: number): void;
+  clearTrouble(seq: number): void;
+  /** The first undone event after `seq` that makes trouble and may be tried again; otherwise as {@link nextFor}. */
+  nextTrouble(relay: string, after: number, pairKeys: readonly string[], now: number): EventRow | undefined;
+  /** When the next troublesome event may be tried again. */
+  nextRetryAt(now: number): number | undefined;
+
+  /** The ranges in which there is something to replay, and how many events those are. */
+  replayRanges(of: ReplayOf): { ranges: SeqRange[]; events: number };
+  /** The first retained event in a range that no other relay has, of one of these keys. */
+  nextReplay(range: SeqRange, relay: string, pairKeys: readonly string[]): EventRow | undefined;
+
+  /** Deletes events that were done before `doneBefore`, oldest first: whether there may be more. */
+  purge(doneBefore: number): boolean;
+  /** When the first done event was done, if there is one among the first. */
+  oldestDoneAt(): number | undefined;
 }
+
+/** How often a connection may end on one event before the others are let pass. */
+const MAX_TROUBLES = 3;
+/** Events deleted in one go: an alarm has to end. */
+const PURGE_BATCH = 500;
+/** One delivery's redeliveries that a replay goes through. */
+const MAX_REDELIVERIES = 8;
 
 export function openOutboxSql(storage: DurableObjectStorage): OutboxSql {
   const { sql } = storage;
   migrate(storage);
-  const columns = "seq, delivery, topic, bytes, tag";
+  const columns = "seq, delivery, topic, bytes, tag, pair_key";
+  let stream = first(sql.exec<{ name: string }>("SELECT name FROM stream"))?.name;
+  const holders = new Set(
+    sql
+      .exec<{ relay: string }>("SELECT relay FROM holders")
+      .toArray()
+      .map(({ relay }) => relay),
+  );
+  const quiet = `seq NOT IN (SELECT seq FROM troubles WHERE times >= ${MAX_TROUBLES})`;
+  const free = "(relay IS NULL OR relay = ?)";
+  /** Rows of before there were several keys have none, and go out as they did. */
+  const keyed = (pairKeys: readonly string[]) =>
+    `(pair_key IS NULL OR pair_key IN (${pairKeys.map(() => "?").join(", ")}))`;
+  const newestSeq = () =>
+    sql.exec<{ newest: number }>("SELECT coalesce(max(seq), 0) AS newest FROM events").one().newest;
+
+  /** The first events that were done before a time; no row is read that was stored after it. */
+  function oldAndDone(doneBefore: number): number[] {
+    const newest = newestSeq();
+    const seqs: number[] = [];
+    for (let after = 0; seqs.length < PURGE_BATCH;) {
+      const rows = sql
+        .exec<{ seq: number; stored_at: number; done_at: number | null }>(
+          `SELECT seq, stored_at, done_at FROM events WHERE seq > ? AND seq < ? ORDER BY seq LIMIT ${PURGE_BATCH}`,
+          after,
+          newest,
+        )
+        .toArray();
+      const old = rows.filter(({ stored_at }) => stored_at < doneBefore);
+      seqs.push(
+        ...old.filter(({ done_at }) => done_at !== null && done_at < doneBefore).map(({ seq }) => seq),
+      );
+      const last = rows.at(-1);
+      if (!last || last.stored_at >= doneBefore) break;
+      after = last.seq;
+    }
+    return seqs.slice(0, PURGE_BATCH);
+  }
+
   return {
-    nextSeq: () =>
-      sql.exec<{ next: number }>("SELECT coalesce(max(seq), 0) + 1 AS next FROM events").one().next,
-    find(delivery) {
+    get stream() {
+      return stream;
+    },
+    keepStream(name) {
+      sql.exec("INSERT OR IGNORE INTO stream (name) VALUES (?)", name);
+      stream = name;
+    },
+    newestSeq,
+    nextSeq: () => newestSeq() + 1,
+    find(bodyTag) {
       const row = first(
-        sql.exec<{ seq: number; done: number }>(
-          "SELECT seq, done_at IS NOT NULL AS done FROM events WHERE delivery = ? ORDER BY seq DESC LIMIT 1",
-          delivery,
+        sql.exec<{ seq: number; delivery: string; bytes: number; done: number }>(
+          `SELECT seq, delivery, bytes, done_at IS NOT NULL AS done FROM events
+           WHERE body_tag = ? ORDER BY seq DESC LIMIT 1`,
+          bodyTag,
         ),
       );
-      return row && { seq: row.seq, done: row.done === 1 };
+      return row && { ...row, done: row.done === 1 };
     },
-    insert(row, sealed, storedAt) {
+    insert(row, bodyTag, sealed, storedAt) {
       const inRow = sealed.length <= CHUNK_BYTES;
-      sql.exec(
-        `INSERT INTO events (${columns}, sealed, stored_at) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-        row.seq,
-        row.delivery,
-        row.topic,
-        row.bytes,
-        row.tag,
-        inRow ? sealed : null,
-        storedAt,
-      );
-      if (inRow) return;
-      for (let part = 0; part * CHUNK_BYTES < sealed.length; part += 1) {
-        const data = sealed.slice(part * CHUNK_BYTES, (part + 1) * CHUNK_BYTES);
-        sql.exec("INSERT INTO chunks (seq, part, data) VALUES (?, ?, ?)", row.seq, part, data);
-      }
+      storage.transactionSync(() => {
+        sql.exec(
+          `INSERT INTO events (${columns}, body_tag, sealed, stored_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+          row.seq,
+          row.delivery,
+          row.topic,
+          row.bytes,
+          row.tag,
+          row.pair_key,
+          bodyTag,
+          inRow ? sealed : null,
+          storedAt,
+        );
+        if (inRow) return;
+        for (let part = 0; part * CHUNK_BYTES < sealed.length; part += 1) {
+          const data = sealed.subarray(part * CHUNK_BYTES, (part + 1) * CHUNK_BYTES);
+          sql.exec("INSERT INTO chunks (seq, part, data) VALUES (?, ?, ?)", row.seq, part, data);
+        }
+      });
     },
-    undoneAfter: (seq) =>
-      first(
-        sql.exec<EventRow>(
-          `SELECT ${columns} FROM events WHERE done_at IS NULL AND seq > ? ORDER BY seq LIMIT 1`,
-          seq,
-        ),
-      ),
     get(seq) {
       const row = first(
         sql.exec<EventRow & { done: number }>(
@@ -102,23 +232,175 @@ export function openOutboxSql(storage: DurableObjectStorage): OutboxSql {
       );
       return row && { ...row, done: row.done === 1 };
     },
+    isWhole: (seq) =>
+      first(
+        sql.exec<{ whole: number }>(
+          `SELECT bytes IS coalesce(length(sealed), (SELECT sum(length(data)) FROM chunks WHERE chunks.seq = events.seq))
+           AS whole FROM events WHERE seq = ?`,
+          seq,
+        ),
+      )?.whole === 1,
     *chunks(seq) {
       const { sealed } = sql
         .exec<{ sealed: ArrayBuffer | null }>("SELECT sealed FROM events WHERE seq = ?", seq)
         .one();
-      if (sealed) yield new Uint8Array(sealed);
-      else {
-        for (const { data } of sql.exec<{ data: ArrayBuffer }>(
-          "SELECT data FROM chunks WHERE seq = ? ORDER BY part",
-          seq,
-        )) {
-          yield new Uint8Array(data);
-        }
+      if (sealed) return yield new Uint8Array(sealed);
+      for (let part = 0; ; part += 1) {
+        const chunk = first(
+          sql.exec<{ data: ArrayBuffer }>("SELECT data FROM chunks WHERE seq = ? AND part = ?", seq, part),
+        );
+        if (!chunk) return undefined;
+        yield new Uint8Array(chunk.data);
       }
     },
-    markDone: (seq, doneAt) => {
+    markDone(seq, doneAt) {
       sql.exec("UPDATE events SET done_at = ? WHERE seq = ? AND done_at IS NULL", doneAt, seq);
     },
+
+    nextFor: (relay, after, pairKeys) =>
+      first(
+        sql.exec<EventRow>(
+          `SELECT ${columns} FROM events WHERE done_at IS NULL AND seq > ? AND ${free} AND ${keyed(pairKeys)}
+           AND ${quiet} ORDER BY seq LIMIT 1`,
+          after,
+          relay,
+          ...pairKeys,
+        ),
+      ),
+    nextFreed: (after, pairKeys) =>
+      first(
+        sql.exec<EventRow>(
+          `SELECT ${columns} FROM events WHERE done_at IS NULL AND seq > ? AND relay IS NULL AND ${keyed(pairKeys)}
+           AND ${quiet} ORDER BY seq LIMIT 1`,
+          after,
+          ...pairKeys,
+        ),
+      ),
+    lease(seq, relay) {
+      if (!holders.has(relay)) {
+        sql.exec("INSERT INTO holders (relay) VALUES (?)", relay);
+        holders.add(relay);
+      }
+      sql.exec(
+        "UPDATE events SET relay = ? WHERE seq = ? AND done_at IS NULL AND relay IS NOT ?",
+        relay,
+        seq,
+        relay,
+      );
+    },
+    release(relay) {
+      if (!holders.delete(relay)) return false;
+      sql.exec("DELETE FROM holders WHERE relay = ?", relay);
+      return (
+        sql.exec("UPDATE events SET relay = NULL WHERE done_at IS NULL AND relay = ?", relay).rowsWritten > 0
+      );
+    },
+    releaseOne: (seq, relay) =>
+      sql.exec("UPDATE events SET relay = NULL WHERE done_at IS NULL AND seq = ? AND relay = ?", seq, relay)
+        .rowsWritten > 0,
+    hasUndone: () => first(sql.exec("SELECT 1 FROM events WHERE done_at IS NULL LIMIT 1")) !== undefined,
+    holders: () => [...holders],
+    setAbsent(relay, until) {
+      sql.exec("INSERT OR IGNORE INTO absences (relay, until) VALUES (?, ?)", relay, until);
+    },
+    clearAbsence(relay) {
+      sql.exec("DELETE FROM absences WHERE relay = ?", relay);
+    },
+    absences: () => sql.exec<{ relay: string; until: number }>("SELECT relay, until FROM absences").toArray(),
+
+    addTrouble(seq, retryAt) {
+      const row = first(sql.exec<{ times: number }>("SELECT times FROM troubles WHERE seq = ?", seq));
+      const times = (row?.times ?? 0) + 1;
+      sql.exec(
+        "INSERT OR REPLACE INTO troubles (seq, times, retry_at) VALUES (?, ?, ?)",
+        seq,
+        times,
+        retryAt(times),
+      );
+    },
+    setAside(seq, until) {
+      sql.exec(
+        `INSERT OR REPLACE INTO troubles (seq, times, retry_at) VALUES (?, ${MAX_TROUBLES}, ?)`,
+        seq,
+        until,
+      );
+    },
+    clearTrouble(seq) {
+      sql.exec("DELETE FROM troubles WHERE seq = ?", seq);
+    },
+    nextTrouble: (relay, after, pairKeys, now) =>
+      first(
+        sql.exec<EventRow>(
+          `SELECT ${columns} FROM events WHERE done_at IS NULL AND seq > ? AND ${free} AND ${keyed(pairKeys)}
+           AND seq IN (SELECT seq FROM troubles WHERE times >= ${MAX_TROUBLES} AND retry_at <= ?)
+           ORDER BY seq LIMIT 1`,
+          after,
+          relay,
+          ...pairKeys,
+          now,
+        ),
+      ),
+    nextRetryAt: (now) =>
+      first(
+        sql.exec<{ at: number | null }>(
+          `SELECT min(retry_at) AS at FROM troubles WHERE times >= ${MAX_TROUBLES} AND retry_at > ?`,
+          now,
+        ),
+      )?.at ?? undefined,
+
+    replayRanges(of) {
+      if ("delivery" in of) {
+        const rows = sql
+          .exec<{ seq: number }>(
+            `SELECT seq FROM events WHERE delivery = ? ORDER BY seq DESC LIMIT ${MAX_REDELIVERIES}`,
+            of.delivery,
+          )
+          .toArray();
+        return { ranges: rows.map(({ seq }) => [seq, seq] as const).toReversed(), events: rows.length };
+      }
+      const [column, from, to] =
+        "from" in of ? (["seq", of.from, of.to] as const) : (["stored_at", of.since, of.until] as const);
+      const row = sql
+        .exec<{ low: number | null; high: number | null; events: number }>(
+          `SELECT min(seq) AS low, max(seq) AS high, count(*) AS events FROM events WHERE ${column} BETWEEN ? AND ?`,
+          from,
+          to,
+        )
+        .one();
+      const ranges = row.low === null || row.high === null ? [] : [[row.low, row.high] as const];
+      return { ranges, events: row.events };
+    },
+    nextReplay: ([from, to], relay, pairKeys) =>
+      first(
+        sql.exec<EventRow>(
+          `SELECT ${columns} FROM events WHERE seq BETWEEN ? AND ?
+           AND (done_at IS NOT NULL OR ${free}) AND ${keyed(pairKeys)} ORDER BY seq LIMIT 1`,
+          from,
+          to,
+          relay,
+          ...pairKeys,
+        ),
+      ),
+
+    purge(doneBefore) {
+      const old = oldAndDone(doneBefore);
+      storage.transactionSync(() => {
+        for (const seq of old) {
+          sql.exec("DELETE FROM chunks WHERE seq = ?", seq);
+          sql.exec("DELETE FROM troubles WHERE seq = ?", seq);
+          sql.exec("DELETE FROM events WHERE seq = ?", seq);
+        }
+      });
+      return old.length === PURGE_BATCH;
+    },
+    oldestDoneAt: () =>
+      first(
+        sql.exec<{ done_at: number }>(
+          `SELECT done_at FROM (SELECT seq, done_at FROM events WHERE seq < ? ORDER BY seq LIMIT ${PURGE_BATCH})
+           WHERE done_at IS NOT NULL LIMIT 1`,
+          newestSeq(),
+        ),
+      )?.done_at,
   };
 }
 

@@ -23,7 +23,7 @@ const QUIET = {
 const wranglerToml = v.object({
   compatibility_date: v.string(),
   durable_objects: v.object({
-    bindings: v.tuple([v.object({ name: v.string(), class_name: v.string() })]),
+    bindings: v.array(v.object({ name: v.string(), class_name: v.string() })),
   }),
 });
 
@@ -37,7 +37,7 @@ export interface EdgeSettings {
   port: number;
   webhookSecretFile: string;
   boxKeyFile: string;
-  recipient: { name: string; box_public: string };
+  recipients: Record<string, { box_public: string }>;
   relays: Readonly<Record<string, string>>;
 }
 
@@ -75,7 +75,7 @@ export async function prepareEdge(settings: EdgeSettings): Promise<string[]> {
 
 function capnp(settings: EdgeSettings, outbox: string): string {
   const toml = v.parse(wranglerToml, parseToml(readFileSync(join(settings.root, "wrangler.toml"), "utf8")));
-  const [{ name, class_name }] = toml.durable_objects.bindings;
+  const objects = toml.durable_objects.bindings;
   const embed = (path: string) => `embed ${JSON.stringify(relative(settings.folder, path))}`;
   const json = (value: unknown) => JSON.stringify(JSON.stringify(value));
   return `using Workerd = import "/workerd/workerd.capnp";
@@ -87,20 +87,22 @@ const edge :Workerd.Worker = (
   modules = [ (name = "main.js", esModule = embed "bundle/main.js") ],
   compatibilityDate = ${JSON.stringify(toml.compatibility_date)},
   bindings = [
-    (name = ${JSON.stringify(name)}, durableObjectNamespace = ${JSON.stringify(class_name)}),
+    ${objects.map(({ name, class_name }) => `(name = ${JSON.stringify(name)}, durableObjectNamespace = ${JSON.stringify(class_name)}),`).join("\n    ")}
     (name = "WEBHOOK_SECRET", text = ${embed(settings.webhookSecretFile)}),
     (name = "EDGE_BOX_KEY", text = ${embed(settings.boxKeyFile)}),
-    (name = "RECIPIENT", json = ${json(settings.recipient)}),
+    (name = "RECIPIENTS", json = ${json(settings.recipients)}),
     (name = "RELAYS", json = ${json(settings.relays)})
   ],
-  durableObjectNamespaces = [ (className = ${JSON.stringify(class_name)}, uniqueKey = "onionhook-outbox", enableSql = true) ],
+  durableObjectNamespaces = [
+    ${objects.map(({ class_name }) => `(className = ${JSON.stringify(class_name)}, uniqueKey = "onionhook-${class_name.toLowerCase()}", enableSql = true)`).join(",\n    ")}
+  ],
   durableObjectStorage = (localDisk = "outbox")
 );
 `;
 }
 
 /** Wrangler's own workerd: the program itself, since the script that npm links is one more process in between. */
-function workerdBinary(require: NodeJS.Require): string {
+export function workerdBinary(require: NodeJS.Require): string {
   const arch = process.arch === "arm64" ? "arm64" : "64";
   const fromWorkerd = createRequire(
     createRequire(require.resolve("wrangler/package.json")).resolve("workerd/package.json"),

@@ -138,7 +138,7 @@ async function run(
     port: edgePort,
     webhookSecretFile: layout.key("webhook").file,
     boxKeyFile: layout.key("edge-box").file,
-    recipient: { name: BUILDER, box_public: layout.key("builder-box").public["key"] ?? "" },
+    recipients: { [BUILDER]: { box_public: layout.key("builder-box").public["key"] ?? "" } },
     relays: { [RELAY]: layout.key("relay-drain").public["key"] ?? "" },
   }).then((argv) => {
     processes.start({ name: "worker", argv, restart: () => true });

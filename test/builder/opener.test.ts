@@ -1,9 +1,10 @@
 import { createHmac } from "node:crypto";
 import nacl from "tweetnacl";
 import { describe, expect, it } from "vitest";
+import { sharedKey } from "../../shared/shared-key.ts";
 import { openEvent } from "../../builder/opener.ts";
 import { encodeUtf8 } from "../../shared/bytes.ts";
-import { CRYPTOBOX, seal, sharedKey } from "../../shared/cryptobox.ts";
+import { CRYPTOBOX, seal } from "../../shared/cryptobox.ts";
 import type { DeliveryRecord } from "../../shared/delivery.ts";
 import { encodeEvent } from "../../shared/event.ts";
 import { Passthru } from "../../shared/wamp/passthru.ts";

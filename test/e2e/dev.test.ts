@@ -129,8 +129,8 @@ describe("onionhook dev", () => {
     const run = dev(path, "--no-sample");
     const { webhook, secret_file } = await run.ready();
     const secret = readSecretFile(secret_file);
-    for (const name of ["push", "push", "issues"]) {
-      const { delivery } = await post(webhook, secret, name, encodeUtf8("{}"));
+    for (const [index, name] of ["push", "push", "issues"].entries()) {
+      const { delivery } = await post(webhook, secret, name, encodeUtf8(`{"index":${index}}`));
       await run.until("done", (event) => event.event === "done" && event["delivery"] === delivery);
     }
     expect(run.events.filter(({ event }) => event === "opened")).toHaveLength(3);

@@ -2,11 +2,11 @@
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { sharedKey } from "../../shared/shared-key.ts";
 import { parseConfig } from "../../builder/config.ts";
 import { openEvent } from "../../builder/opener.ts";
 import { post } from "../../cli/send.ts";
 import { encodeUtf8 } from "../../shared/bytes.ts";
-import { sharedKey } from "../../shared/cryptobox.ts";
 import type { OpenedEvent } from "../../shared/event.ts";
 import { readConfigFile } from "../../shared/host/config-file.ts";
 import { readSecretFile } from "../../shared/host/key-file.ts";
@@ -29,13 +29,14 @@ const index = createRequire(import.meta.url)("@octokit/webhooks-examples/api.git
   examples: unknown[];
 }[];
 
-const examples: Example[] = index.flatMap(({ name, examples: payloads }) =>
-  payloads.map((payload) => ({
-    event: name,
-    delivery: crypto.randomUUID(),
-    body: encodeUtf8(JSON.stringify(payload)),
-  })),
-);
+/** Of the 329, five are there twice: under another GUID that is a duplicate, and no event. */
+const examples: Example[] = [
+  ...new Map(
+    index.flatMap(({ name, examples: payloads }) =>
+      payloads.map((payload) => [JSON.stringify(payload), name] as const),
+    ),
+  ),
+].map(([body, event]) => ({ event, delivery: crypto.randomUUID(), body: encodeUtf8(body) }));
 
 /** Sizes at which something changes: a row's chunk, and what people asked about. */
 function paddedPush(bytes: number): Example {
@@ -113,8 +114,8 @@ describeWith("tor", "the pipeline through an onion service", () => {
     ]);
   });
 
-  it("brings all 329 example payloads, and large ones, to the builder and to Autobahn|Python on every serializer", async () => {
-    expect(examples).toHaveLength(329);
+  it("brings all example payloads, and large ones, to the builder and to Autobahn|Python on every serializer", async () => {
+    expect(examples).toHaveLength(324);
     const large = [96 * 1024, 128 * 1024, 156_484, 1024 * 1024 - 1, 1024 * 1024, 1024 * 1024 + 1].map(
       paddedPush,
     );
@@ -124,11 +125,11 @@ describeWith("tor", "the pipeline through an onion service", () => {
     );
     const { json, folder } = readConfigFile(join(data.path, "builder.json"));
     const config = parseConfig(json, folder);
-    const shared = sharedKey(config.edgeBoxPublic, config.boxSecret);
+    const shared = sharedKey(config.edgeBoxPublic, config.boxSecrets[0]);
     const arrived = new Map<string, OpenedEvent>();
     const session = await joinAsBuilder(ready.router.onion ?? "", ready.router.socks ?? "");
     await session.subscribe(TOPIC_PREFIX, "prefix", ({ topic, passthru }) => {
-      const opened = openEvent(topic, passthru, shared, secret);
+      const opened = openEvent(topic, passthru, [shared], secret);
       arrived.set(opened.delivery.id, opened);
     });
     try {
@@ -163,15 +164,13 @@ describeWith("tor", "the pipeline through an onion service", () => {
   });
 
   it("loses nothing while worker, relay, router, builder and their tors are killed and deliveries come in", async () => {
-    const push = JSON.stringify({ ref: "refs/heads/chaos", repository: { full_name: "a/b" } });
     const sent: string[] = [];
     const sending = new AbortController();
     /** As GitHub's redelivery would: the same delivery again until it was taken. */
     const deliver = async (delivery: string) => {
+      const push = encodeUtf8(JSON.stringify({ ref: "refs/heads/chaos", after: delivery }));
       for (;;) {
-        const answer = await post(ready.webhook, secret, "push", encodeUtf8(push), delivery).catch(
-          () => undefined,
-        );
+        const answer = await post(ready.webhook, secret, "push", push, delivery).catch(() => undefined);
         if (answer?.status === 202) return;
         await new Promise((resolve) => setTimeout(resolve, 100));
       }

@@ -41,15 +41,14 @@ describe("secrets", () => {
       };
     });
     const secret = readSecretFile(ready.secret_file);
-    const body = encodeUtf8(
-      JSON.stringify({ ref: "refs/heads/main", message: CANARY, repository: { full_name: CANARY } }),
-    );
+    const body = (ref: string) =>
+      encodeUtf8(JSON.stringify({ ref, message: CANARY, repository: { full_name: CANARY } }));
     // One goes all the way; one waits in every store, since the builder is stopped when it is killed below.
-    const through = await post(ready.webhook, secret, "push", body);
+    const through = await post(ready.webhook, secret, "push", body("refs/heads/main"));
     expect(through.status).toBe(202);
     await dev.until("done", (event) => event.event === "done" && event["delivery"] === through.delivery);
     process.kill(dev.pidOf("builder"), "SIGSTOP");
-    const second = await post(ready.webhook, secret, "issues", body);
+    const second = await post(ready.webhook, secret, "issues", body("refs/heads/other"));
     await dev.until(
       "published",
       (event) => event.event === "published" && event["delivery"] === second.delivery,

@@ -132,7 +132,6 @@ describe("strings that begin with NUL", () => {
     expect(decodeUtf8(opened.rawBody)).toBe('{"a":"\\uFFFDAA","\\u0000":["\\uFFFD"],"b":"x\\u0000"}');
     expect(opened.delivery.altered).toBe(true);
   });
-
 });
 
 describe("an opened plaintext is refused", () => {

@@ -2,8 +2,8 @@ import { x25519 } from "@noble/curves/ed25519.js";
 import * as fc from "fast-check";
 import nacl from "tweetnacl";
 import { describe, expect, it, test } from "vitest";
+import { sharedKey } from "../../shared/shared-key.ts";
 import { encodeBase64, encodeHex } from "../../shared/bytes.ts";
-import { sharedKey } from "../../shared/cryptobox.ts";
 import { OnionhookError } from "../../shared/errors.ts";
 import { formatKey, KEY_BYTES, type KeyKind, type KeyVisibility, parseKey } from "../../shared/keys.ts";
 

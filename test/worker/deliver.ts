@@ -17,9 +17,11 @@ export interface Answer {
   headers: Headers;
   json: {
     delivery: string;
-    stream: string;
-    seq: number;
     duplicate: boolean;
+    stored: { stream: string; seq: number; duplicate: boolean }[];
+    /** Of `GET /health`. */
+    status?: string;
+    refused?: Record<string, number>;
     error?: { code: string; message: string; hint: string };
   };
 }
@@ -31,13 +33,20 @@ export async function signatureOf(body: string | Uint8Array<ArrayBuffer>, secret
   return `sha256=${encodeHex(new Uint8Array(await crypto.subtle.sign("HMAC", key, bytes)))}`;
 }
 
-/** A request as GitHub makes it, apart from what `delivery` changes. */
-export async function webhookRequest({ body = "{}", headers = {}, method = "POST" }: Delivery = {}) {
+/** An event whose body may be anything: GitHub's own have members that are checked. */
+export const EVENT = "example";
+
+/** A request as GitHub makes it, apart from what `delivery` changes: each of another body. */
+export async function webhookRequest({
+  body = `{"n":"${crypto.randomUUID()}"}`,
+  headers = {},
+  method = "POST",
+}: Delivery = {}) {
   const all = new Headers({
     "Content-Type": "application/json",
     "User-Agent": "GitHub-Hookshot/044aadd",
     "X-GitHub-Delivery": crypto.randomUUID(),
-    "X-GitHub-Event": "push",
+    "X-GitHub-Event": EVENT,
     "X-GitHub-Hook-ID": "292430182",
     "X-Hub-Signature-256": await signatureOf(body),
   });

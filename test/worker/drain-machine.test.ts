@@ -1,52 +1,60 @@
 import * as fc from "fast-check";
 import { describe, expect, it, test } from "vitest";
-import type { ToEdge } from "../../shared/drain.ts";
 import {
   type Drain,
-  drainSchema,
   fillWindow,
+  type Input,
+  type Open,
   type Output,
   stepDrain,
   type Surroundings,
 } from "../../worker/drain.ts";
 import type { EventRow } from "../../worker/outbox-sql.ts";
-import * as v from "valibot";
 
 const MIB = 1024 * 1024;
-const challenged: Drain = { v: 1, phase: "challenged", host: "edge.example", challenge: "AAAA" };
-const open: Drain & { phase: "open" } = {
-  v: 1,
+const NOW = 1_790_000_000_000;
+const challenged: Drain = { v: 2, phase: "challenged", host: "edge.example", challenge: "AAAA", since: 1 };
+const open: Open = {
+  v: 2,
   phase: "open",
   relay: "relay-one",
   window: 0,
   cursor: 0,
+  freed: null,
   unstored: [],
+  replays: [],
+  heardAt: NOW,
 };
-const hello: ToEdge = { type: "hello", relay: "relay-one", signature: "BBBB" };
+const hello: Input = { type: "hello", relay: "relay-one", proven: true };
 
 describe("the table of states", () => {
-  const welcomed: Drain = { ...open };
+  const unexpected = (type: string): Output => ({
+    do: "close",
+    code: 4400,
+    reason: `${type} is not expected now`,
+  });
   const rows: {
     name: string;
     drain: Drain;
-    message: ToEdge;
-    proven?: boolean;
+    input: Input;
     refusal?: string;
     next: Drain;
     outputs: Output[];
   }[] = [
     {
-      name: "challenged + hello, proven → open, welcome, the older socket closed first",
+      name: "challenged + hello, proven → open, admitted, welcome",
       drain: challenged,
-      message: hello,
-      next: welcomed,
-      outputs: [{ do: "supersede" }, { do: "send", message: { type: "welcome" } }],
+      input: hello,
+      next: open,
+      outputs: [
+        { do: "admit", relay: "relay-one" },
+        { do: "send", message: { type: "welcome" } },
+      ],
     },
     {
       name: "challenged + hello, not proven → close 4401",
       drain: challenged,
-      message: hello,
-      proven: false,
+      input: { ...hello, proven: false },
       next: challenged,
       outputs: [{ do: "close", code: 4401, reason: "not proven" }],
     },
@@ -55,98 +63,103 @@ describe("the table of states", () => {
         { type: "credit", events: 1 },
         { type: "stored", seq: 1 },
         { type: "done", seq: 1, receipt: "AAAA" },
+        { type: "replay", id: 1, of: { from: 1, to: 2 } },
       ] as const
-    ).map((message) => ({
-      name: `challenged + ${message.type} → close 4400`,
+    ).map((input) => ({
+      name: `challenged + ${input.type} → close 4400`,
       drain: challenged,
-      message,
+      input,
       next: challenged,
-      outputs: [{ do: "close" as const, code: 4400, reason: `${message.type} is not expected now` }],
+      outputs: [unexpected(input.type)],
     })),
     {
       name: "open + hello → close 4400",
       drain: open,
-      message: hello,
+      input: hello,
       next: open,
-      outputs: [{ do: "close", code: 4400, reason: "hello is not expected now" }],
+      outputs: [unexpected("hello")],
     },
     {
       name: "open + credit → events up to the window",
       drain: open,
-      message: { type: "credit", events: 2 },
-      next: {
-        ...open,
-        window: 2,
-        cursor: 2,
-        unstored: [
-          [1, 10],
-          [2, 10],
-        ],
-      },
+      input: { type: "credit", events: 2 },
+      next: { ...open, window: 2, cursor: 2, unstored: underWay(1, 2) },
       outputs: [sendEvent(1), sendEvent(2)],
     },
     {
       name: "open + stored → the next event",
-      drain: {
-        ...open,
-        window: 2,
-        cursor: 2,
-        unstored: [
-          [1, 10],
-          [2, 10],
-        ],
-      },
-      message: { type: "stored", seq: 1 },
-      next: {
-        ...open,
-        window: 2,
-        cursor: 3,
-        unstored: [
-          [2, 10],
-          [3, 10],
-        ],
-      },
+      drain: { ...open, window: 2, cursor: 2, unstored: underWay(1, 2) },
+      input: { type: "stored", seq: 1 },
+      next: { ...open, window: 2, cursor: 3, unstored: underWay(2, 3) },
       outputs: [sendEvent(3)],
     },
     {
       name: "open + stored of what is not under way → nothing",
-      drain: { ...open, window: 1, cursor: 1, unstored: [[1, 10]] },
-      message: { type: "stored", seq: 9 },
-      next: { ...open, window: 1, cursor: 1, unstored: [[1, 10]] },
+      drain: { ...open, window: 1, cursor: 1, unstored: underWay(1) },
+      input: { type: "stored", seq: 9 },
+      next: { ...open, window: 1, cursor: 1, unstored: underWay(1) },
       outputs: [],
     },
     {
-      name: "open + done, the receipt good → accepted, and the window is not touched",
-      drain: { ...open, window: 1, cursor: 1, unstored: [[1, 10]] },
-      message: { type: "done", seq: 1, receipt: "AAAA" },
-      next: { ...open, window: 1, cursor: 1, unstored: [[1, 10]] },
-      outputs: [{ do: "send", message: { type: "accepted", seq: 1 } }],
+      name: "open + done → accepted, and as done is stored, too, the next event",
+      drain: { ...open, window: 1, cursor: 1, unstored: underWay(1) },
+      input: { type: "done", seq: 1, receipt: "AAAA" },
+      next: { ...open, window: 1, cursor: 2, unstored: underWay(2) },
+      outputs: [{ do: "send", message: { type: "accepted", seq: 1 } }, sendEvent(2)],
     },
     {
-      name: "open + done, the receipt bad → refused with the reason",
-      drain: open,
-      message: { type: "done", seq: 1, receipt: "AAAA" },
+      name: "open + done, refused → refused with the reason, and the window is not touched",
+      drain: { ...open, window: 1, cursor: 1, unstored: underWay(1) },
+      input: { type: "done", seq: 1, receipt: "AAAA" },
       refusal: "ERR_RECEIPT",
-      next: open,
+      next: { ...open, window: 1, cursor: 1, unstored: underWay(1) },
       outputs: [{ do: "send", message: { type: "refused", seq: 1, code: "ERR_RECEIPT" } }],
+    },
+    {
+      name: "open + replay → how many, then the events, marked as such",
+      drain: { ...open, window: 2, cursor: 3 },
+      input: { type: "replay", id: 7, of: { from: 2, to: 3 } },
+      next: { ...open, window: 2, cursor: 3, unstored: underWay(2, 3) },
+      outputs: [
+        { do: "send", message: { type: "replaying", id: 7, events: 2 } },
+        sendEvent(2, 10, true),
+        sendEvent(3, 10, true),
+      ],
+    },
+    {
+      name: "open + replay beyond the window → the rest is kept for later",
+      drain: { ...open, window: 1, cursor: 3 },
+      input: { type: "replay", id: 7, of: { from: 1, to: 3 } },
+      next: { ...open, window: 1, cursor: 3, unstored: underWay(1), replays: [[2, 3]] },
+      outputs: [{ do: "send", message: { type: "replaying", id: 7, events: 3 } }, sendEvent(1, 10, true)],
+    },
+    {
+      name: "open + replay, behind what is new",
+      drain: { ...open, window: 1, cursor: 2 },
+      input: { type: "replay", id: 7, of: { from: 1, to: 1 } },
+      next: { ...open, window: 1, cursor: 3, unstored: underWay(3), replays: [[1, 1]] },
+      outputs: [{ do: "send", message: { type: "replaying", id: 7, events: 1 } }, sendEvent(3)],
+    },
+    {
+      name: "open + the seventeenth replay → close 4400",
+      drain: { ...open, replays: Array.from({ length: 16 }, () => [1, 3]) },
+      input: { type: "replay", id: 7, of: { from: 1, to: 1 } },
+      next: { ...open, replays: Array.from({ length: 16 }, () => [1, 3]) },
+      outputs: [{ do: "close", code: 4400, reason: "too many replays at once" }],
     },
   ];
 
-  test.for(rows)("$name", ({ drain, message, proven = true, refusal, next, outputs }) => {
+  test.for(rows)("$name", ({ drain, input, refusal, next, outputs }) => {
     const before = structuredClone(drain);
-    const around = { ...outboxOf(3), provenBy: () => proven, finish: () => refusal };
-    expect(stepDrain(drain, message, around)).toEqual([next, outputs]);
+    const around = { ...surroundingsOf(3), finish: () => refusal };
+    expect(stepDrain(drain, input, around)).toEqual([next, outputs]);
     expect(drain, "the state that went in is left alone").toEqual(before);
   });
 
-  it("asks for the proof with what the relay sent and what it was challenged with", () => {
-    const asked: unknown[] = [];
-    const provenBy: Surroundings["provenBy"] = (...question) => {
-      asked.push(question);
-      return true;
-    };
-    stepDrain(challenged, hello, { ...outboxOf(0), provenBy });
-    expect(asked).toEqual([[hello, "edge.example", "AAAA"]]);
+  it("notes when the relay was heard", () => {
+    const around = { ...surroundingsOf(0), now: NOW + 5 };
+    const [drain] = stepDrain(open, { type: "stored", seq: 1 }, around);
+    expect(drain).toEqual({ ...open, heardAt: NOW + 5 });
   });
 });
 
@@ -164,7 +177,7 @@ describe("filling the window", () => {
     },
     { name: "nothing, for a single event of any size", sizes: [40 * MIB], window: 1, sent: 1 },
   ])("is bounded by $name", ({ sizes, window, sent }) => {
-    const [drain, outputs] = fillWindow({ ...open, window }, outboxOf(sizes));
+    const [drain, outputs] = fillWindow({ ...open, window }, surroundingsOf(sizes));
     expect(outputs).toEqual(sizes.slice(0, sent).map((bytes, index) => sendEvent(index + 1, bytes)));
     expect(drain).toMatchObject({
       cursor: sent,
@@ -174,105 +187,236 @@ describe("filling the window", () => {
 
   it("counts what is under way already", () => {
     const drain: Drain = { ...open, window: 3, cursor: 1, unstored: [[1, 32 * MIB]] };
-    expect(fillWindow(drain, outboxOf(3))).toEqual([drain, []]);
+    expect(fillWindow(drain, surroundingsOf(3))).toEqual([drain, []]);
   });
 
   it("sends nothing to a socket that has not proven who it is", () => {
-    expect(fillWindow(challenged, outboxOf(3))).toEqual([challenged, []]);
+    expect(fillWindow(challenged, surroundingsOf(3))).toEqual([challenged, []]);
+  });
+
+  it("sends first what another relay lost, then what is new", () => {
+    const around = { ...surroundingsOf(4), nextFreed: (seq: number) => (seq < 2 ? row(2) : undefined) };
+    const [drain, outputs] = fillWindow({ ...open, window: 9, cursor: 3, freed: 0 }, around);
+    expect(outputs).toEqual([sendEvent(2), sendEvent(4)]);
+    expect(drain).toEqual({ ...open, window: 9, cursor: 4, unstored: underWay(2, 4) });
+  });
+
+  it("goes on with what was freed when there is room again", () => {
+    const around = {
+      ...surroundingsOf(4),
+      nextFreed: (seq: number) => [row(1), row(2)].find((each) => each.seq > seq),
+    };
+    const [drain] = fillWindow({ ...open, window: 1, cursor: 4, freed: 0 }, around);
+    expect(drain).toEqual({ ...open, window: 1, cursor: 4, freed: 1, unstored: underWay(1) });
+    const [, outputs] = stepDrain(drain, { type: "stored", seq: 1 }, around);
+    expect(outputs).toEqual([sendEvent(2)]);
+  });
+
+  it("tries a troublesome event last, and alone", () => {
+    const around = { ...surroundingsOf(0), newest: 5, nextTrouble: () => row(1) };
+    const [drain, outputs] = fillWindow({ ...open, window: 9, cursor: 5 }, around);
+    expect(outputs).toEqual([sendEvent(1)]);
+    expect(drain).toEqual({ ...open, window: 9, cursor: 5, unstored: underWay(1) });
+    expect(fillWindow({ ...open, window: 9, unstored: underWay(2) }, around)[1]).toEqual([]);
   });
 });
 
-describe("any conversation", () => {
-  /** What a relay may send once it is welcome, and deliveries that come meanwhile. */
-  const input = fc.oneof(
-    fc.record({ type: fc.constant("credit" as const), events: fc.integer({ min: 1, max: 6 }) }),
-    fc.record({ type: fc.constant("stored" as const), seq: fc.integer({ min: 1, max: 25 }) }),
-    fc.record({
-      type: fc.constant("done" as const),
-      seq: fc.integer({ min: 1, max: 25 }),
-      receipt: fc.constantFrom("good", "bad"),
-    }),
-    fc.constant({ type: "delivery" as const }),
+describe("any conversation with two relays", () => {
+  const relay = fc.constantFrom("relay-one", "relay-two");
+  const seq = fc.integer({ min: 1, max: 25 });
+  const heard: fc.Arbitrary<Input> = fc.oneof(
+    fc.record({ type: fc.constant("credit" as const), events: fc.integer({ min: 1, max: 4 }) }),
+    fc.record({ type: fc.constant("stored" as const), seq }),
+    fc.record({ type: fc.constant("done" as const), seq, receipt: fc.constantFrom("good", "good", "bad") }),
+    seq.map((from) => ({ type: "replay" as const, id: 1, of: { from, to: from + 3 } })),
+  );
+  const step = fc.oneof(
+    fc.record({ type: fc.constant("delivery" as const) }),
+    fc.record({ type: fc.constant("hear" as const), relay, input: heard }),
+    fc.record({ type: fc.constantFrom("leave" as const, "lose" as const, "expire" as const), relay }),
   );
 
-  it("sends every event once, in order, never more than the window, and forgets none", () => {
+  it("gives no event to both at a time, keeps to each window, repeats nothing on a socket, and forgets none", () => {
     fc.assert(
-      fc.property(fc.array(input, { maxLength: 60 }), fc.integer({ min: 0, max: 10 }), (inputs, atFirst) => {
-        const outbox = makeOutbox(atFirst);
-        let [drain] = stepDrain(challenged, hello, outbox);
-        const sent: number[] = [];
-        const stored = new Set<number>();
-        const take = ([next, outputs]: [Drain, Output[]]) => {
-          drain = next;
-          for (const output of outputs) if (output.do === "sendEvent") sent.push(output.row.seq);
-          if (drain.phase !== "open") throw new Error("the socket was closed");
-          expect(v.is(drainSchema, structuredClone(drain))).toBe(true);
-          return drain;
-        };
-        let window = 0;
-        for (const message of inputs) {
-          if (message.type === "delivery") {
-            outbox.add();
-            take(fillWindow(drain, outbox));
-          } else {
-            if (message.type === "credit") window = message.events;
-            if (message.type === "stored" && sent.includes(message.seq)) stored.add(message.seq);
-            const before = sent.length;
-            take(stepDrain(drain, message, outbox));
-            const underWay = sent.filter((seq) => !stored.has(seq)).length;
-            if (sent.length > before) expect(underWay).toBeLessThanOrEqual(window);
-          }
+      fc.property(fc.array(step, { maxLength: 80 }), fc.integer({ min: 0, max: 10 }), (steps, atFirst) => {
+        const stream = makeStream(atFirst);
+        for (const each of steps) {
+          if (each.type === "delivery") stream.add();
+          else if (each.type === "hear") stream.hear(each.relay, each.input);
+          else stream[each.type](each.relay);
         }
-        expect(sent).toEqual([...new Set(sent)].toSorted((a, b) => a - b));
-
-        // Whatever was not sent is sent as soon as the relay takes it.
-        take(stepDrain(drain, { type: "credit", events: 500 }, outbox));
-        const neverDone = outbox.undone();
-        expect(neverDone.filter((seq) => !sent.includes(seq))).toEqual([]);
+        // Whatever was not sent is sent as soon as a relay takes it.
+        stream.expire("relay-two");
+        stream.leave("relay-two");
+        stream.hear("relay-one", { type: "credit", events: 500 });
+        expect(stream.undone().filter((each) => !stream.has("relay-one", each))).toEqual([]);
       }),
       { numRuns: 1000 },
     );
   });
 });
 
-function sendEvent(seq: number, bytes = 10): Output {
-  return { do: "sendEvent", row: row(seq, bytes) };
+function sendEvent(seq: number, bytes = 10, replay = false): Output {
+  return { do: "sendEvent", row: row(seq, bytes), replay };
+}
+
+function underWay(...seqs: number[]): [number, number][] {
+  return seqs.map((seq) => [seq, 10]);
 }
 
 function row(seq: number, bytes = 10): EventRow {
-  return { seq, delivery: `delivery-${seq}`, topic: "webhook.github.push", bytes, tag: "tag" };
+  return {
+    seq,
+    delivery: `delivery-${seq}`,
+    topic: "webhook.github.push",
+    bytes,
+    tag: "tag",
+    pair_key: "pair",
+  };
 }
 
 /** Surroundings with that many undone events, or events of these sizes. */
-function outboxOf(events: number | number[]): Surroundings {
+function surroundingsOf(events: number | number[]): Surroundings {
   const sizes = typeof events === "number" ? Array.from({ length: events }, () => 10) : events;
   const rows = sizes.map((bytes, index) => row(index + 1, bytes));
   return {
-    provenBy: () => true,
+    now: NOW,
+    newest: rows.length,
+    next: (_relay, seq) => rows.find((each) => each.seq > seq),
+    nextFreed: () => undefined,
+    nextReplay: (_relay, [from, to]) => rows.find(({ seq }) => seq >= from && seq <= to),
+    nextTrouble: () => undefined,
+    stored: () => {},
     finish: () => undefined,
-    undoneAfter: (seq) => rows.find((each) => each.seq > seq),
+    replayRanges: (of) =>
+      "from" in of ? { ranges: [[of.from, of.to]], events: of.to - of.from + 1 } : { ranges: [], events: 0 },
   };
 }
 
-/** An outbox in memory, in which only a good receipt makes an event done. */
-function makeOutbox(count: number) {
-  const undone = new Set(Array.from({ length: count }, (_, index) => index + 1));
-  let last = count;
-  return {
-    provenBy: () => true,
-    undoneAfter: (after: number) => {
-      const seq = [...undone].find((each) => each > after);
-      return seq === undefined ? undefined : row(seq);
-    },
-    finish(seq: number, receipt: string) {
-      if (receipt !== "good") return "ERR_RECEIPT";
-      undone.delete(seq);
-      return undefined;
-    },
-    add() {
-      last += 1;
-      undone.add(last);
-    },
-    undone: () => [...undone],
+/** A stream in memory with its relays: it dials for them, and checks whatever is sent. */
+function makeStream(count: number) {
+  interface Event {
+    seq: number;
+    done: boolean;
+    relay: string | undefined;
+  }
+  interface Socket {
+    drain: Open;
+    /** What was sent and not asked for, and was not taken away since. */
+    got: Set<number>;
+  }
+  const events: Event[] = [];
+  const sockets = new Map<string, Socket>();
+  const undone = () => events.filter(({ done }) => !done);
+
+  const surroundings = (): Surroundings => {
+    const found = (event: Event | undefined) => event && row(event.seq);
+    const free = (relay: string) => (event: Event) => event.relay === undefined || event.relay === relay;
+    return {
+      ...surroundingsOf(0),
+      newest: events.length,
+      next: (relay, after) =>
+        found(
+          undone()
+            .filter(free(relay))
+            .find(({ seq }) => seq > after),
+        ),
+      nextFreed: (after) => found(undone().find((event) => event.seq > after && event.relay === undefined)),
+      nextReplay: (relay, [from, to]) =>
+        found(
+          events.find((event) => event.seq >= from && event.seq <= to && (event.done || free(relay)(event))),
+        ),
+      replayRanges: (of) => ({ ranges: "from" in of ? [[of.from, of.to]] : [], events: 0 }),
+      finish(seq, receipt, relay) {
+        const event = events[seq - 1];
+        if (!event) return "ERR_UNKNOWN_EVENT";
+        if (receipt === "good") {
+          event.done = true;
+          return undefined;
+        }
+        if (event.relay === relay && !event.done) setFree(event);
+        for (const [other, { drain }] of sockets) {
+          if (other === relay) continue;
+          const freed = Math.min(drain.freed ?? seq - 1, seq - 1);
+          act(other, fillWindow({ ...drain, freed }, surroundings()));
+        }
+        return "ERR_RECEIPT";
+      },
+    };
   };
+
+  const setFree = (event: Event) => {
+    if (event.relay !== undefined) sockets.get(event.relay)?.got.delete(event.seq);
+    event.relay = undefined;
+  };
+
+  const act = (relay: string, [next, outputs]: [Drain, Output[]]) => {
+    const socket = socketOf(relay);
+    if (next.phase !== "open") throw new Error("the socket is not open");
+    socket.drain = next;
+    const sent = outputs.filter((output) => output.do === "sendEvent");
+    if (sent.length > 0) expect(next.unstored.length).toBeLessThanOrEqual(next.window);
+    for (const {
+      row: { seq },
+      replay,
+    } of sent) {
+      const event = events[seq - 1];
+      if (!event) throw new Error(`there is no event ${seq}`);
+      if (!event.done) {
+        expect([undefined, relay], `${seq} is free for ${relay}`).toContain(event.relay);
+        event.relay = relay;
+      }
+      if (replay) continue;
+      expect(event.done, `${seq} is undone`).toBe(false);
+      expect(socket.got.has(seq), `${seq} is new on this socket`).toBe(false);
+      socket.got.add(seq);
+    }
+    // Too many replays: the relay dials anew.
+    if (outputs.some((output) => output.do === "close")) sockets.delete(relay);
+  };
+
+  const socketOf = (relay: string): Socket => {
+    const there = sockets.get(relay);
+    if (there) return there;
+    const [drain] = stepDrain(challenged, { type: "hello", relay, proven: true }, surroundings());
+    if (drain.phase !== "open") throw new Error("the relay was not let in");
+    const socket = { drain, got: new Set<number>() };
+    sockets.set(relay, socket);
+    return socket;
+  };
+
+  const sendOn = () => {
+    for (const [relay, { drain }] of sockets) act(relay, fillWindow(drain, surroundings()));
+  };
+
+  const release = (relay: string) => {
+    for (const event of undone()) if (event.relay === relay) setFree(event);
+    for (const socket of sockets.values()) socket.drain = { ...socket.drain, freed: 0 };
+    sendOn();
+  };
+
+  const stream = {
+    undone: () => undone().map(({ seq }) => seq),
+    has: (relay: string, seq: number) => events[seq - 1]?.relay === relay && socketOf(relay).got.has(seq),
+    add() {
+      events.push({ seq: events.length + 1, done: false, relay: undefined });
+      sendOn();
+    },
+    hear(relay: string, input: Input) {
+      act(relay, stepDrain(socketOf(relay).drain, input, surroundings()));
+    },
+    /** Closes in order. */
+    leave(relay: string) {
+      sockets.delete(relay);
+      release(relay);
+    },
+    /** The connection is gone; what the relay has stays with it. */
+    lose: (relay: string) => void sockets.delete(relay),
+    /** It did not come back in time. */
+    expire(relay: string) {
+      if (!sockets.has(relay)) release(relay);
+    },
+  };
+  for (let added = 0; added < count; added += 1) stream.add();
+  return stream;
 }

@@ -1,15 +1,17 @@
 import { evictDurableObject, reset, runInDurableObject } from "cloudflare:test";
 import nacl from "tweetnacl";
 import { afterEach, beforeEach, describe, expect, it, test, vi } from "vitest";
+import { sharedKey } from "../../shared/shared-key.ts";
 import { concatBytes, decodeUtf8, encodeBase64, encodeUtf8 } from "../../shared/bytes.ts";
-import { sealTag, sharedKey } from "../../shared/cryptobox.ts";
-import { CHUNK_BYTES, DRAIN_SUBPROTOCOL, drainProof } from "../../shared/drain.ts";
+import { sealTag } from "../../shared/cryptobox.ts";
+import { CHUNK_BYTES, DRAIN_SUBPROTOCOL, drainProof, MAX_WINDOW } from "../../shared/drain.ts";
 import { sealReceipt } from "../../shared/receipt.ts";
+import type { Drain } from "../../worker/drain.ts";
 import { deliver, EDGE } from "./deliver.ts";
 import { builder, edge, relays, shared, stranger, STREAM, strangeRelay } from "./parties.ts";
 import { openDrained, receiptFor } from "./receipts.ts";
 import { type DrainedEvent, hello, RelaySocket } from "./relay-socket.ts";
-import { outbox, storedEvents } from "./stored.ts";
+import { outbox, rowsOf, storedEvents } from "./stored.ts";
 
 let printed: string[];
 
@@ -41,7 +43,7 @@ describe("a relay that proves who it is", () => {
     const event = await relay.event();
     expect(event).toMatchObject({
       seq: 1,
-      topic: "webhook.github.push",
+      topic: "webhook.github.example",
       delivery: json.delivery,
     });
     expect(event.frames).toEqual([event.sealed.length]);
@@ -67,7 +69,7 @@ describe("a relay that proves who it is", () => {
   it("may say done twice, as when the first answer was lost, and is told accepted twice, reported once", async () => {
     await deliver();
     const relay = await RelaySocket.open();
-    const [event] = await drain(relay, 1);
+    const [event] = await relay.drain(1);
     expect(await relay.done(1, receiptFor(event))).toEqual({ type: "accepted", seq: 1 });
     expect(await relay.done(1, receiptFor(event))).toEqual({ type: "accepted", seq: 1 });
     expect(printed.filter((line) => line.includes('"event":"done"'))).toHaveLength(1);
@@ -76,7 +78,7 @@ describe("a relay that proves who it is", () => {
   it("may say done before it said stored", async () => {
     await deliver();
     const relay = await RelaySocket.open();
-    const [event] = await drain(relay, 1);
+    const [event] = await relay.drain(1);
     expect(await relay.done(1, receiptFor(event))).toEqual({ type: "accepted", seq: 1 });
     relay.send({ type: "stored", seq: 1 });
     expect(await relay.isQuiet()).toBe(true);
@@ -192,14 +194,14 @@ describe("a frame that is not expected", () => {
   ])("closes an open socket with 4400, and what follows it is not acted on: $name", async ({ frame }) => {
     await deliver();
     const relay = await RelaySocket.open();
-    const [event] = await drain(relay, 1);
+    const [event] = await relay.drain(1);
     relay.sendRaw(frame);
     relay.send({ type: "done", seq: 1, receipt: encodeBase64(receiptFor(event)) });
     expect((await relay.closed).code).toBe(4400);
     expect((await storedEvents()).map(({ done }) => done)).toEqual([false]);
     // The edge goes on: the next delivery is taken, the next relay gets both.
     expect((await deliver()).status).toBe(202);
-    expect((await drain(await RelaySocket.open(), 2)).map(({ seq }) => seq)).toEqual([1, 2]);
+    expect((await (await RelaySocket.open()).drain(2)).map(({ seq }) => seq)).toEqual([1, 2]);
   });
 
   test.for([
@@ -250,10 +252,10 @@ describe("the window", () => {
   it("skips what is done", async () => {
     for (let count = 0; count < 3; count += 1) await deliver();
     const relay = await RelaySocket.open();
-    const [, second] = await drain(relay, 3);
+    const [, second] = await relay.drain(3);
     if (!second) throw new Error("three events were expected");
     await relay.done(2, receiptFor(second));
-    expect((await drain(await RelaySocket.open(), 2)).map(({ seq }) => seq)).toEqual([1, 3]);
+    expect((await (await RelaySocket.open()).drain(2)).map(({ seq }) => seq)).toEqual([1, 3]);
   });
 });
 
@@ -316,21 +318,21 @@ describe("a relay that lies about an event being done", () => {
   ];
 
   test.for(lies)(
-    "is refused, and the event stays and is sent to the next relay: $name",
+    "is refused, and the event stays and goes to another relay: $name",
     async ({ receipt, code }) => {
       await deliver();
       await deliver();
       const liar = await RelaySocket.open("relay-one");
-      const [first, second] = await drain(liar, 2);
+      const [first, second] = await liar.drain(2);
       if (!first || !second) throw new Error("two events were expected");
       expect(await liar.done(1, receipt(first, second))).toEqual({ type: "refused", seq: 1, code });
       expect((await storedEvents()).map(({ done }) => done)).toEqual([false, false]);
       expect(printed.join("\n")).not.toContain('"event":"done"');
 
       const honest = await RelaySocket.open("relay-two");
-      const resent = await drain(honest, 2);
-      expect(resent.map(({ seq }) => seq)).toEqual([1, 2]);
-      expect(resent[0]).toEqual(first);
+      honest.send({ type: "credit", events: 2 });
+      expect(await honest.event()).toEqual(first);
+      expect(await honest.isQuiet()).toBe(true);
       expect(await honest.done(1, receiptFor(first))).toEqual({ type: "accepted", seq: 1 });
     },
   );
@@ -341,10 +343,13 @@ describe("a relay that lies about an event being done", () => {
   });
 
   it("cannot use the receipt of a delivery for its redelivery", async () => {
-    const again = { headers: { "X-GitHub-Delivery": "72d3162e-cc78-11e3-81ab-4c9367dc0958" } };
+    const again = {
+      body: '{"same":true}',
+      headers: { "X-GitHub-Delivery": "72d3162e-cc78-11e3-81ab-4c9367dc0958" },
+    };
     await deliver(again);
     const relay = await RelaySocket.open();
-    const [first] = await drain(relay, 1);
+    const [first] = await relay.drain(1);
     const old = receiptFor(first);
     expect(await relay.done(1, old)).toEqual({ type: "accepted", seq: 1 });
     await deliver(again);
@@ -357,7 +362,7 @@ describe("a relay that lies about an event being done", () => {
   it("is refused base64 that is not canonical, and keeps its socket", async () => {
     await deliver();
     const relay = await RelaySocket.open();
-    await drain(relay, 1);
+    await relay.drain(1);
     expect(await relay.done(1, "AB==")).toMatchObject({ type: "refused", seq: 1 });
     expect(await relay.isQuiet()).toBe(true);
   });
@@ -371,7 +376,7 @@ describe("when a socket ends", () => {
   ])("what is not done goes to whoever connects next: $name", async ({ code }) => {
     for (let count = 0; count < 3; count += 1) await deliver();
     const relay = await RelaySocket.open();
-    const [first, second] = await drain(relay, 3);
+    const [first, second] = await relay.drain(3);
     if (!second) throw new Error("three events were expected");
     relay.send({ type: "stored", seq: 1 });
     relay.send({ type: "stored", seq: 2 });
@@ -381,7 +386,7 @@ describe("when a socket ends", () => {
     expect((await deliver()).status).toBe(202);
 
     const next = await RelaySocket.open("relay-two");
-    const resent = await drain(next, 3);
+    const resent = await next.drain(3);
     expect(resent.map(({ seq }) => seq)).toEqual([1, 3, 4]);
     expect(resent[0]).toEqual(first);
     expect(await next.isQuiet()).toBe(true);
@@ -394,66 +399,47 @@ describe("when a socket ends", () => {
     await relay.message();
     relay.close();
     await relay.closed;
-    const [event] = await drain(await RelaySocket.open(), 1);
+    const [event] = await (await RelaySocket.open()).drain(1);
     expect(openDrained(event).rawBody).toHaveLength(1_500_008);
   });
 });
 
-describe("a second relay", () => {
-  it("takes the stream over: the first is closed with 4409, and gets nothing more", async () => {
+describe("the same relay on a second socket", () => {
+  it("takes the first one's place: that is closed with 4409, and gets nothing more", async () => {
     await deliver();
-    const first = await RelaySocket.open("relay-one");
-    await drain(first, 1);
-    const second = await RelaySocket.open("relay-two");
-    expect(await first.closed).toEqual({ code: 4409, reason: "another relay took over" });
-    expect((await drain(second, 1)).map(({ seq }) => seq)).toEqual([1]);
+    const first = await RelaySocket.open();
+    await first.drain(1);
+    const second = await RelaySocket.open();
+    expect(await first.closed).toEqual({ code: 4409, reason: "the same relay opened another drain" });
+    expect((await second.drain(1)).map(({ seq }) => seq)).toEqual([1]);
     second.send({ type: "stored", seq: 1 });
     expect((await deliver()).status).toBe(202);
     expect((await second.event()).seq).toBe(2);
     await expect(first.message()).rejects.toThrow("closed: 4409");
   });
 
-  it("of the same name does so, too, as after a connection that died unseen", async () => {
-    const first = await RelaySocket.open("relay-one");
-    const second = await RelaySocket.open("relay-one");
-    expect((await first.closed).code).toBe(4409);
-    expect(await second.isQuiet()).toBe(true);
-  });
-
-  it("makes no delivery fail while the first has not yet answered the close", async () => {
-    const first = await RelaySocket.open("relay-one");
-    first.send({ type: "credit", events: 100 });
-    expect(await first.isQuiet()).toBe(true);
-    const taken = await runInDurableObject(outbox(), (object, state) => {
-      // The object still counts a socket that is only closing.
-      for (const socket of state.getWebSockets()) socket.close(4409, "another relay took over");
-      return object.take({
-        id: "72d3162e-cc78-11e3-81ab-4c9367dc0958",
-        event: "push",
-        topic: "webhook.github.push",
-        hookId: null,
-        signature: `sha256=${"0".repeat(64)}`,
-        rawBody: encodeUtf8("{}"),
-        leadingNul: [],
-      });
-    });
-    expect(taken).toEqual({ stream: STREAM, seq: 1, duplicate: false });
-    expect((await first.closed).code).toBe(4409);
-  });
-
   it("is not disturbed by what the first still sends", async () => {
     await deliver();
-    const first = await RelaySocket.open("relay-one");
-    const [event] = await drain(first, 1);
+    const first = await RelaySocket.open();
+    const [event] = await first.drain(1);
     const second = await RelaySocket.dial();
-    const challenge = await second.challenge();
-    second.send(hello(challenge, { relay: "relay-two", secretKey: relays["relay-two"].secretKey }));
+    second.send(hello(await second.challenge()));
     first.send({ type: "stored", seq: 1 });
     first.send({ type: "done", seq: 1, receipt: encodeBase64(receiptFor(event)) });
     expect(await second.message()).toEqual({ type: "welcome" });
     expect((await first.closed).code).toBe(4409);
     expect(await second.isQuiet()).toBe(true);
     expect((await deliver()).status).toBe(202);
+  });
+
+  it("leaves no absence behind: what the relay has stays with it", async () => {
+    await deliver();
+    const first = await RelaySocket.open();
+    await first.drain(1);
+    await RelaySocket.open();
+    await first.closed;
+    expect(await rowsOf("absences")).toEqual([]);
+    expect((await storedEvents()).map(({ relay }) => relay)).toEqual(["relay-one"]);
   });
 });
 
@@ -487,22 +473,25 @@ describe("an object that hibernates", () => {
   it("closes a socket whose state another version of the edge wrote, and takes deliveries meanwhile", async () => {
     const relay = await RelaySocket.open();
     await runInDurableObject(outbox(), (_object, state) => {
-      for (const socket of state.getWebSockets()) socket.serializeAttachment({ v: 2, phase: "open" });
+      for (const socket of state.getWebSockets()) socket.serializeAttachment({ v: 3, phase: "open" });
     });
+    await evictDurableObject(outbox());
     expect((await deliver()).status).toBe(202);
-    relay.send({ type: "credit", events: 1 });
     expect((await relay.closed).code).toBe(4400);
   });
 
-  it("has room in an attachment for the largest window of the largest events", async () => {
-    const unstored = Array.from({ length: 500 }, (_, index) => [1_000_000_000 + index, 27_000_000]);
-    const drainState = {
-      v: 1,
+  it("has room in an attachment for the largest window, the most replays and the longest name", async () => {
+    const range = (_: unknown, index: number): [number, number] => [5_000_000_000 + index, 5_000_000_500];
+    const drainState: Drain = {
+      v: 2,
       phase: "open",
       relay: "r".repeat(63),
-      window: 500,
-      cursor: 1_000_000_500,
-      unstored,
+      window: MAX_WINDOW,
+      cursor: 5_000_000_500,
+      freed: 5_000_000_000,
+      unstored: Array.from({ length: MAX_WINDOW }, (_, index) => [5_000_000_000 + index, 27_000_000]),
+      replays: Array.from({ length: 16 }, range),
+      heardAt: Date.now(),
     };
     await RelaySocket.dial();
     await runInDurableObject(outbox(), (_object, state) => {
@@ -513,14 +502,6 @@ describe("an object that hibernates", () => {
     });
   });
 });
-
-/** Grants credit for `count` events and takes as many. */
-async function drain(relay: RelaySocket, count: number): Promise<[DrainedEvent, ...DrainedEvent[]]> {
-  relay.send({ type: "credit", events: count });
-  const [first, ...others] = await relay.events(count);
-  if (!first) throw new Error("no event");
-  return [first, ...others];
-}
 
 /** What only a builder's key can seal, and no honest builder does. */
 function forge({

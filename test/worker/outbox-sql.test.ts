@@ -3,16 +3,18 @@ import { afterEach, describe, expect, it, test, vi } from "vitest";
 import { concatBytes } from "../../shared/bytes.ts";
 import { CHUNK_BYTES } from "../../shared/drain.ts";
 import { openOutboxSql, type OutboxSql } from "../../worker/outbox-sql.ts";
+import { meter } from "./meter.ts";
 import { outbox, storedEvents } from "./stored.ts";
 
 const DELIVERY = "72d3162e-cc78-11e3-81ab-4c9367dc0958";
+const KEYS = ["pair"];
 
 afterEach(async () => {
   vi.restoreAllMocks();
   await reset();
 });
 
-describe("the outbox's SQL", () => {
+describe("an event", () => {
   test.for([
     { size: 1, blobs: [1] },
     { size: CHUNK_BYTES - 1, blobs: [CHUNK_BYTES - 1] },
@@ -22,11 +24,12 @@ describe("the outbox's SQL", () => {
     { size: 2 * CHUNK_BYTES, blobs: [CHUNK_BYTES, CHUNK_BYTES] },
     { size: 2 * CHUNK_BYTES + 1, blobs: [CHUNK_BYTES, CHUNK_BYTES, 1] },
   ])(
-    "keeps $size bytes in blobs of at most 1 MiB, and gives them back in the same pieces",
+    "of $size bytes is kept in blobs of at most 1 MiB, and given back in the same pieces",
     async ({ size, blobs }) => {
       const sealed = Uint8Array.from({ length: size }, (_, index) => (index * 31) >> 3);
       const chunks = await withSql((sql) => {
-        sql.insert(row(1, size), sealed, 0);
+        insert(sql, 1, { sealed });
+        expect(sql.isWhole(1)).toBe(true);
         return [...sql.chunks(1)].map((chunk) => chunk.slice());
       });
       expect(chunks.map(({ length }) => length)).toEqual(blobs);
@@ -36,20 +39,185 @@ describe("the outbox's SQL", () => {
     },
   );
 
-  it("writes four rows for an event from its storing to its end, as workerd counts them, indexes included", async () => {
-    const written = await runInDurableObject(outbox(), (_object, { storage }) => {
-      const sql = openOutboxSql(storage);
-      const { rowsWritten } = meter(storage);
-      sql.insert(row(1, 100), new Uint8Array(100), 0);
-      const inserted = rowsWritten();
+  it("is numbered from 1, behind the newest, done or not", async () => {
+    const numbers = await withSql((sql) => {
+      const seen = [sql.nextSeq()];
+      insert(sql, 1);
+      seen.push(sql.nextSeq());
       sql.markDone(1, 1);
-      return { inserted, done: rowsWritten() - inserted };
+      seen.push(sql.nextSeq());
+      return seen;
     });
-    // The free plan bills each of them, of 100,000 a day.
-    expect(written).toEqual({ inserted: 3, done: 1 });
+    expect(numbers).toEqual([1, 2, 2]);
   });
 
-  it("writes nothing when it is opened again", async () => {
+  it("is never stored under another's number", async () => {
+    await withSql((sql) => {
+      insert(sql, 1);
+      expect(() => insert(sql, 1)).toThrow(/UNIQUE/);
+    });
+  });
+
+  it("is found by its body, the newest first, and whether it is done", async () => {
+    const found = await withSql((sql) => {
+      const seen = [sql.find("body")];
+      insert(sql, 1, { bodyTag: "body", delivery: "delivery-a" });
+      seen.push(sql.find("body"));
+      sql.markDone(1, 1);
+      seen.push(sql.find("body"));
+      insert(sql, 2, { bodyTag: "body", delivery: "delivery-b" });
+      seen.push(sql.find("body"), sql.find("another body"));
+      return seen;
+    });
+    expect(found).toEqual([
+      undefined,
+      { seq: 1, delivery: "delivery-a", bytes: 1, done: false },
+      { seq: 1, delivery: "delivery-a", bytes: 1, done: true },
+      { seq: 2, delivery: "delivery-b", bytes: 1, done: false },
+      undefined,
+    ]);
+  });
+
+  it("keeps the time at which it was first done", async () => {
+    const doneAt = await runInDurableObject(outbox(), (_object, { storage }) => {
+      const sql = openOutboxSql(storage);
+      insert(sql, 1);
+      sql.markDone(1, 10);
+      sql.markDone(1, 20);
+      return storage.sql.exec("SELECT done_at FROM events").one()["done_at"];
+    });
+    expect(doneAt).toBe(10);
+  });
+});
+
+describe("the next event", () => {
+  it("is the first undone one behind a number", async () => {
+    const walked = await withSql((sql) => {
+      for (const seq of [1, 2, 3, 4]) insert(sql, seq);
+      sql.markDone(2, 1);
+      return [0, 1, 3, 4, 99].map((seq) => sql.nextFor("relay-one", seq, KEYS)?.seq);
+    });
+    expect(walked).toEqual([1, 3, 4, undefined, undefined]);
+    expect(await withSql((sql) => [sql.get(5), sql.get(2)?.done, sql.get(3)?.done])).toEqual([
+      undefined,
+      true,
+      false,
+    ]);
+  });
+
+  it("is none that another relay has, but its own", async () => {
+    const walked = await withSql((sql) => {
+      for (const seq of [1, 2, 3]) insert(sql, seq);
+      sql.lease(1, "relay-one");
+      sql.lease(2, "relay-two");
+      return [
+        sql.nextFor("relay-one", 0, KEYS)?.seq,
+        sql.nextFor("relay-one", 1, KEYS)?.seq,
+        sql.nextFor("relay-two", 0, KEYS)?.seq,
+        sql.nextFreed(0, KEYS)?.seq,
+      ];
+    });
+    expect(walked).toEqual([1, 3, 2, 3]);
+  });
+
+  it("is none of a key that was revoked, and one of before there were several keys", async () => {
+    const walked = await withSql((sql) => {
+      insert(sql, 1, { pair_key: "revoked" });
+      insert(sql, 2, { pair_key: null });
+      return [[], KEYS, ["revoked"], ["pair", "revoked"]].map((keys) => [
+        sql.nextFor("relay-one", 0, keys)?.seq,
+        sql.nextFreed(0, keys)?.seq,
+        sql.nextReplay([1, 2], "relay-one", keys)?.seq,
+      ]);
+    });
+    expect(walked).toEqual([
+      [2, 2, 2],
+      [2, 2, 2],
+      [1, 1, 1],
+      [1, 1, 1],
+    ]);
+  });
+
+  it("is free again when its relay is gone: released, all of it or one alone, but what is done", async () => {
+    const walked = await withSql((sql) => {
+      for (const seq of [1, 2, 3]) {
+        insert(sql, seq);
+        sql.lease(seq, "relay-one");
+      }
+      sql.markDone(1, 1);
+      const seen: unknown[] = [sql.holders(), sql.nextFreed(0, KEYS)?.seq];
+      sql.releaseOne(3, "relay-two");
+      seen.push(sql.nextFreed(0, KEYS)?.seq);
+      sql.releaseOne(3, "relay-one");
+      seen.push(sql.nextFreed(0, KEYS)?.seq);
+      seen.push(sql.release("relay-two"), sql.release("relay-one"), sql.release("relay-one"));
+      seen.push(sql.nextFreed(0, KEYS)?.seq, sql.holders());
+      return seen;
+    });
+    expect(walked).toEqual([["relay-one"], undefined, undefined, 3, false, true, false, 2, []]);
+    expect((await storedEvents()).map(({ relay }) => relay)).toEqual(["relay-one", null, null]);
+  });
+
+  it("is found by reading few rows, however many are done", async () => {
+    const read = await runInDurableObject(outbox(), (_object, { storage }) => {
+      const sql = openOutboxSql(storage);
+      for (let seq = 1; seq <= 200; seq += 1) {
+        insert(sql, seq);
+        if (seq < 200) sql.markDone(seq, 1);
+      }
+      const counted = meter(storage);
+      expect(sql.nextFor("relay-one", 0, KEYS)?.seq).toBe(200);
+      const next = counted.rowsRead();
+      expect(sql.nextFreed(0, KEYS)?.seq).toBe(200);
+      return [next, counted.rowsRead() - next];
+    });
+    for (const rows of read) expect(rows).toBeLessThanOrEqual(3);
+  });
+});
+
+describe("what is asked for again and again", () => {
+  it("reads few rows, however many are kept", async () => {
+    const read = await runInDurableObject(outbox(), (_object, { storage }) => {
+      const sql = openOutboxSql(storage);
+      for (let seq = 1; seq <= 2000; seq += 1) {
+        insert(sql, seq);
+        sql.markDone(seq, 1000 + seq);
+      }
+      const rowsRead = (ask: () => unknown) => {
+        const counted = meter(storage);
+        ask();
+        const rows = counted.rowsRead();
+        vi.restoreAllMocks();
+        return rows;
+      };
+      return {
+        opening: rowsRead(() => openOutboxSql(storage)),
+        holders: rowsRead(() => sql.holders()),
+        find: rowsRead(() => sql.find("tag 2000")),
+        nextSeq: rowsRead(() => sql.nextSeq()),
+      };
+    });
+    for (const [asked, rows] of Object.entries(read)) expect(rows, asked).toBeLessThanOrEqual(10);
+  });
+
+  it("by an alarm reads no more rows than it may delete, however many are kept", async () => {
+    const read = await runInDurableObject(outbox(), (_object, { storage }) => {
+      const sql = openOutboxSql(storage);
+      for (let seq = 1; seq <= 2000; seq += 1) {
+        insert(sql, seq, { storedAt: 1000 + seq });
+        sql.markDone(seq, 1000 + seq);
+      }
+      const counted = meter(storage);
+      expect(sql.purge(1000)).toBe(false);
+      expect(sql.oldestDoneAt()).toBe(1001);
+      return counted.rowsRead();
+    });
+    expect(read).toBeLessThanOrEqual(2 * 510);
+  });
+});
+
+describe("the database", () => {
+  it("is not written when it is opened again", async () => {
     const written = await runInDurableObject(outbox(), (_object, { storage }) => {
       openOutboxSql(storage);
       const { rowsWritten } = meter(storage);
@@ -59,99 +227,35 @@ describe("the outbox's SQL", () => {
     expect(written).toBe(0);
   });
 
-  it("reads one row to find the next undone event, however many are done", async () => {
-    const read = await runInDurableObject(outbox(), (_object, { storage }) => {
-      const sql = openOutboxSql(storage);
-      for (let seq = 1; seq <= 200; seq += 1) {
-        sql.insert(row(seq, 1), new Uint8Array(1), 0);
-        if (seq < 200) sql.markDone(seq, 1);
-      }
-      const { rowsRead } = meter(storage);
-      expect(sql.undoneAfter(0)?.seq).toBe(200);
-      return rowsRead();
-    });
-    expect([1, 2]).toContain(read);
-  });
-
-  it("numbers from 1 and goes on behind the newest event, done or not", async () => {
-    const numbers = await withSql((sql) => {
-      const seen = [sql.nextSeq()];
-      sql.insert(row(1, 1), new Uint8Array(1), 0);
-      seen.push(sql.nextSeq());
-      sql.markDone(1, 1);
-      seen.push(sql.nextSeq());
-      return seen;
-    });
-    expect(numbers).toEqual([1, 2, 2]);
-  });
-
-  it("never stores two events under one number", async () => {
-    await withSql((sql) => {
-      sql.insert(row(1, 1), new Uint8Array(1), 0);
-      expect(() => sql.insert(row(1, 1), new Uint8Array(1), 0)).toThrow(/UNIQUE/);
-    });
-  });
-
-  it("finds the newest event of a delivery, and whether it is done", async () => {
-    const found = await withSql((sql) => {
-      const seen = [sql.find(DELIVERY)];
-      sql.insert(row(1, 1), new Uint8Array(1), 0);
-      seen.push(sql.find(DELIVERY));
-      sql.markDone(1, 1);
-      seen.push(sql.find(DELIVERY));
-      sql.insert(row(2, 1), new Uint8Array(1), 2);
-      seen.push(sql.find(DELIVERY), sql.find("another-delivery"));
-      return seen;
-    });
-    expect(found).toEqual([
-      undefined,
-      { seq: 1, done: false },
-      { seq: 1, done: true },
-      { seq: 2, done: false },
-      undefined,
-    ]);
-  });
-
-  it("keeps the time at which an event was first done", async () => {
-    const doneAt = await runInDurableObject(outbox(), (_object, { storage }) => {
-      const sql = openOutboxSql(storage);
-      sql.insert(row(1, 1), new Uint8Array(1), 0);
-      sql.markDone(1, 10);
-      sql.markDone(1, 20);
-      return storage.sql.exec("SELECT done_at FROM events").one()["done_at"];
-    });
-    expect(doneAt).toBe(10);
-  });
-
-  it("walks the undone events in order and knows no others", async () => {
-    const walked = await withSql((sql) => {
-      for (const seq of [1, 2, 3, 4]) sql.insert(row(seq, seq), new Uint8Array(seq), 0);
-      sql.markDone(2, 1);
-      return [0, 1, 3, 4, 99].map((seq) => sql.undoneAfter(seq)?.seq);
-    });
-    expect(walked).toEqual([1, 3, 4, undefined, undefined]);
-    expect(await withSql((sql) => [sql.get(5), sql.get(2)?.done, sql.get(3)?.done])).toEqual([
-      undefined,
-      true,
-      false,
-    ]);
+  it("knows its stream's name from then on", async () => {
+    const name = await runInDurableObject(outbox(), (_object, { storage }) => openOutboxSql(storage).stream);
+    expect(name).toBe("builder");
   });
 });
 
-function row(seq: number, bytes: number) {
-  return { seq, delivery: DELIVERY, topic: "webhook.github.push", bytes, tag: "tag" };
+function insert(
+  sql: OutboxSql,
+  seq: number,
+  {
+    sealed = new Uint8Array(1),
+    bodyTag = `tag ${seq}`,
+    delivery = DELIVERY,
+    pair_key = "pair",
+    storedAt = 0,
+  }: {
+    sealed?: Uint8Array;
+    bodyTag?: string;
+    delivery?: string;
+    pair_key?: string | null;
+    storedAt?: number;
+  } = {},
+): void {
+  const row = { seq, delivery, topic: "webhook.github.push", bytes: sealed.length, tag: "tag", pair_key };
+  sql.insert(row, bodyTag, sealed, storedAt);
 }
 
 function withSql<Result>(use: (sql: OutboxSql) => Result): Promise<Result> {
   return runInDurableObject(outbox(), (_object, { storage }) => use(openOutboxSql(storage)));
-}
-
-/** Counts what the SQL costs that runs from now on. */
-function meter({ sql }: DurableObjectStorage) {
-  const exec = vi.spyOn(sql, "exec");
-  const sum = (cost: "rowsWritten" | "rowsRead") =>
-    exec.mock.results.reduce((total, { value: cursor }) => total + cursor[cost], 0);
-  return { rowsWritten: () => sum("rowsWritten"), rowsRead: () => sum("rowsRead") };
 }
 
 function same(a: Uint8Array, b: Uint8Array): boolean {

@@ -3,14 +3,14 @@ import { afterEach, beforeEach, describe, expect, it, test, vi } from "vitest";
 import { decodeUtf8 } from "../../shared/bytes.ts";
 import { SEAL_OVERHEAD_BYTES, sealTag } from "../../shared/cryptobox.ts";
 import { CHUNK_BYTES } from "../../shared/drain.ts";
-import { deliver } from "./deliver.ts";
+import { deliver, EVENT } from "./deliver.ts";
 import { STREAM } from "./parties.ts";
 import { receiptFor } from "./receipts.ts";
 import { RelaySocket } from "./relay-socket.ts";
-import { openStored, outbox, storedEvents } from "./stored.ts";
+import { execInOutbox, openStored, outbox, storedEvents } from "./stored.ts";
 
 const ID = "72d3162e-cc78-11e3-81ab-4c9367dc0958";
-const again = { headers: { "X-GitHub-Delivery": ID } };
+const again = { body: '{"same":true}', headers: { "X-GitHub-Delivery": ID } };
 
 beforeEach(() => {
   vi.spyOn(console, "log").mockImplementation(() => {});
@@ -31,7 +31,8 @@ describe("numbers", () => {
     expect(stored.map(({ seq }) => seq)).toEqual(Array.from({ length: 50 }, (_, index) => index + 1));
 
     for (const [index, { json }] of answers.entries()) {
-      const { seq, delivery } = json;
+      const { delivery } = json;
+      const seq = json.stored[0]?.seq ?? 0;
       const event = stored[seq - 1];
       if (!event) throw new Error(`no event ${seq}`);
       expect(event.delivery).toBe(delivery);
@@ -41,17 +42,49 @@ describe("numbers", () => {
     }
   });
 
+  it("are gapless inside the seal, too, when large, small and failing deliveries come at once", async () => {
+    await deliver();
+    // Every failing one fails in the middle of the others' writing.
+    await execInOutbox(
+      "CREATE TRIGGER full BEFORE INSERT ON events WHEN NEW.topic LIKE '%failing' BEGIN SELECT RAISE(ABORT, 'full'); END",
+    );
+    const sizes = [
+      10, 1_200_000, 500_000, 100, 2_100_000, 1_100_000, 50_000, 1_048_576, 1_048_577, 5, 3_000_000, 20,
+    ];
+    const answers = await Promise.all(
+      sizes.map((size, index) =>
+        deliver({
+          body: `{"index":${index},"a":"${"x".repeat(size)}"}`,
+          headers: { "X-GitHub-Event": index % 3 === 2 ? "failing" : EVENT },
+        }),
+      ),
+    );
+    expect(answers.map(({ status }) => status)).toEqual(
+      sizes.map((_, index) => (index % 3 === 2 ? 503 : 202)),
+    );
+    const stored = await storedEvents();
+    expect(stored.map(({ seq }) => seq)).toEqual(Array.from({ length: 9 }, (_, index) => index + 1));
+    for (const event of stored) expect(openStored(event).delivery.seq).toBe(event.seq);
+    for (const [index, { json }] of answers.entries()) {
+      if (index % 3 === 2) continue;
+      const event = stored.find(({ seq }) => seq === json.stored[0]?.seq);
+      expect(event && decodeUtf8(openStored(event).rawBody.subarray(0, 12))).toMatch(
+        new RegExp(`^{"index":${index},`),
+      );
+    }
+  }, 30_000);
+
   it("go on where they were after the object was evicted", async () => {
     await deliver();
     await deliver();
     await evictDurableObject(outbox());
-    expect((await deliver()).json).toMatchObject({ seq: 3, duplicate: false });
+    expect((await deliver()).json).toMatchObject({ stored: [{ seq: 3, duplicate: false }] });
   });
 
   it("are not spent on refused deliveries", async () => {
     await deliver();
     await deliver({ headers: { "X-GitHub-Event": null } });
-    expect((await deliver()).json).toMatchObject({ seq: 2 });
+    expect((await deliver()).json).toMatchObject({ stored: [{ seq: 2 }] });
   });
 });
 
@@ -60,11 +93,8 @@ describe("the same delivery again", () => {
     const first = await deliver(again);
     const before = await storedEvents();
     const second = await deliver(again);
-    expect(first.json).toEqual({ delivery: ID, stream: STREAM, seq: 1, duplicate: false });
-    expect([second.status, second.json]).toEqual([
-      202,
-      { delivery: ID, stream: STREAM, seq: 1, duplicate: true },
-    ]);
+    expect(first.json).toEqual(answer(1, false));
+    expect([second.status, second.json]).toEqual([202, answer(1, true)]);
     expect(await storedEvents()).toEqual(before);
   });
 
@@ -78,8 +108,7 @@ describe("the same delivery again", () => {
   it("is a redelivery once it is done: a new number, and the seal says so", async () => {
     await deliver(again);
     await finishNext();
-    const answer = await deliver(again);
-    expect(answer.json).toEqual({ delivery: ID, stream: STREAM, seq: 2, duplicate: false });
+    expect((await deliver(again)).json).toEqual(answer(2, false));
 
     const [first, second] = await storedEvents();
     if (!first || !second) throw new Error("two events were expected");
@@ -93,9 +122,69 @@ describe("the same delivery again", () => {
     await deliver(again);
     await finishNext();
     await deliver(again);
-    expect((await deliver(again)).json).toMatchObject({ seq: 2, duplicate: true });
+    expect((await deliver(again)).json).toEqual(answer(2, true));
     expect(await storedEvents()).toHaveLength(2);
   });
+});
+
+describe("the same body", () => {
+  const another = { body: again.body, headers: { "X-GitHub-Delivery": "another-guid-of-github" } };
+
+  it("is a duplicate under another GUID, as when two webhooks tell the same, also once it is done", async () => {
+    await deliver(again);
+    expect((await deliver(another)).json).toMatchObject({
+      duplicate: true,
+      stored: [{ seq: 1, duplicate: true }],
+    });
+    await finishNext();
+    expect((await deliver(another)).json).toMatchObject({
+      duplicate: true,
+      stored: [{ seq: 1, duplicate: true }],
+    });
+    expect(await storedEvents()).toHaveLength(1);
+  });
+
+  it("is a duplicate under another GUID when both come at once", async () => {
+    const answers = await Promise.all([deliver(again), deliver(another), deliver(again), deliver(another)]);
+    expect(answers.filter(({ json }) => !json.duplicate)).toHaveLength(1);
+    expect(await storedEvents()).toHaveLength(1);
+  });
+
+  it("is one when it is large, too, and both come at once", async () => {
+    const body = `{"a":"${"x".repeat(1_500_000)}"}`;
+    const answers = await Promise.all([deliver({ body }), deliver({ body })]);
+    expect(answers.filter(({ json }) => json.duplicate)).toHaveLength(1);
+    expect(await storedEvents()).toHaveLength(1);
+  });
+
+  it("is not what has a byte more, or another value", async () => {
+    for (const body of ['{"same":true}', '{"same":true }', '{"same":false}'])
+      expect((await deliver({ body })).json.duplicate).toBe(false);
+  });
+});
+
+describe("the same GUID with another body", () => {
+  it("is another event: stored as new, done or not, and no redelivery", async () => {
+    await deliver(again);
+    expect((await deliver({ ...again, body: '{"same":1}' })).json).toEqual(answer(2, false));
+    await finishNext();
+    expect((await deliver({ ...again, body: '{"same":2}' })).json).toEqual(answer(3, false));
+    const redeliveries = (await storedEvents()).map((event) => openStored(event).delivery.redelivery);
+    expect(redeliveries).toEqual([false, false, false]);
+  });
+});
+
+describe("more than an isolate can hold", () => {
+  it("is refused with 503 while it holds too much already, and taken when it comes again", async () => {
+    const body = (index: number) => `{"a":${index},"b":"${"x".repeat(24 * 1024 * 1024)}"}`;
+    const answers = await Promise.all([0, 1].map((index) => deliver({ body: body(index) })));
+    expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([202, 503]));
+    const refused = answers.findIndex(({ status }) => status === 503);
+    expect(answers[refused]?.json.error?.code).toBe("ERR_BUSY");
+    expect((await deliver({ body: body(refused) })).json.stored).toMatchObject([
+      { seq: 2, duplicate: false },
+    ]);
+  }, 40_000);
 });
 
 describe("a sealed event", () => {
@@ -129,12 +218,17 @@ describe("a sealed event", () => {
   });
 
   it("tells nothing by a nonce: the same body is sealed differently each time", async () => {
-    await deliver({ body: '{"a":1}' });
-    await deliver({ body: '{"a":1}' });
+    await deliver(again);
+    await finishNext();
+    await deliver(again);
     const [first, second] = await storedEvents();
     expect(first?.sealed.subarray(0, 24)).not.toEqual(second?.sealed.subarray(0, 24));
   });
 });
+
+function answer(seq: number, duplicate: boolean) {
+  return { delivery: ID, event: EVENT, duplicate, stored: [{ stream: STREAM, seq, duplicate }] };
+}
 
 /** Drains one event and has it done with the builder's receipt. */
 async function finishNext(): Promise<void> {

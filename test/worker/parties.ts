@@ -3,7 +3,7 @@
  * may drain and, outside, anybody. Read by vitest.config.ts (Node.js) and by the tests (workerd).
  */
 import nacl from "tweetnacl";
-import { sharedKey } from "../../shared/cryptobox.ts";
+import { sharedKey } from "../../shared/shared-key.ts";
 import { formatKey } from "../../shared/keys.ts";
 
 const box = (fill: number) => nacl.box.keyPair.fromSecretKey(new Uint8Array(32).fill(fill));
@@ -25,7 +25,7 @@ export const shared = sharedKey(edge.publicKey, builder.secretKey);
 export const bindings = {
   WEBHOOK_SECRET,
   EDGE_BOX_KEY: formatKey("box", "secret", edge.secretKey),
-  RECIPIENT: { name: STREAM, box_public: formatKey("box", "public", builder.publicKey) },
+  RECIPIENTS: { [STREAM]: { box_public: formatKey("box", "public", builder.publicKey) } },
   RELAYS: {
     "relay-one": formatKey("sign", "public", relays["relay-one"].publicKey),
     "relay-two": formatKey("sign", "public", relays["relay-two"].publicKey),

@@ -19,6 +19,14 @@ export interface DrainedEvent {
   sealed: Uint8Array<ArrayBuffer>;
   /** Sizes of the binary frames that it came in. */
   frames: number[];
+  /** Whether it came because it was asked for again. */
+  replay: boolean;
+}
+
+/** With which key a relay dials, and for which stream: its own and the only one, unless they are named. */
+interface Dialling {
+  secretKey?: Uint8Array;
+  stream?: string;
 }
 
 export interface Closed {
@@ -52,15 +60,18 @@ export class RelaySocket {
   }
 
   /** Dials; the edge's challenge is then the first frame. */
-  static async dial(): Promise<RelaySocket> {
-    const headers = { Upgrade: "websocket", "Sec-WebSocket-Protocol": DRAIN_SUBPROTOCOL };
-    return new RelaySocket(await exports.default.fetch(`${EDGE}/drain`, { headers }));
+  static async dial(stream?: string): Promise<RelaySocket> {
+    const response = await upgrade(stream);
+    return new RelaySocket(response);
   }
 
   /** Dials and proves who it is. */
-  static async open(relay: keyof typeof relays = "relay-one"): Promise<RelaySocket> {
-    const socket = await RelaySocket.dial();
-    socket.send(hello(await socket.challenge(), { relay, secretKey: relays[relay].secretKey }));
+  static async open(
+    relay: keyof typeof relays = "relay-one",
+    { stream, secretKey = relays[relay].secretKey }: Dialling = {},
+  ): Promise<RelaySocket> {
+    const socket = await RelaySocket.dial(stream);
+    socket.send(hello(await socket.challenge(), { relay, secretKey, stream: stream ?? STREAM }));
     const welcome = await socket.message();
     if (welcome.type !== "welcome") throw new Error(`no welcome: ${welcome.type}`);
     return socket;
@@ -78,6 +89,12 @@ export class RelaySocket {
     this.#socket.close(code);
   }
 
+  /** Closes, and waits until the edge has noticed. */
+  async leave(code?: number): Promise<void> {
+    this.close(code);
+    await this.closed;
+  }
+
   async challenge(): Promise<Uint8Array> {
     const message = await this.message();
     if (message.type !== "challenge") throw new Error(`no challenge: ${message.type}`);
@@ -93,6 +110,10 @@ export class RelaySocket {
   async event(): Promise<DrainedEvent> {
     const message = await this.message();
     if (message.type !== "event") throw new Error(`no event: ${JSON.stringify(message)}`);
+    return this.#rest(message);
+  }
+
+  async #rest(message: ToRelay & { type: "event" }): Promise<DrainedEvent> {
     const frames: Uint8Array[] = [];
     for (let missing = message.bytes; missing > 0;) {
       const frame = await this.#frame();
@@ -107,7 +128,16 @@ export class RelaySocket {
       delivery,
       sealed: concatBytes(...frames),
       frames: frames.map(({ length }) => length),
+      replay: message.replay ?? false,
     };
+  }
+
+  /** Grants credit and takes `count` events. */
+  async drain(credit: number, count = credit): Promise<[DrainedEvent, ...DrainedEvent[]]> {
+    this.send({ type: "credit", events: credit });
+    const [first, ...others] = await this.events(count);
+    if (!first) throw new Error("no event");
+    return [first, ...others];
   }
 
   async events(count: number): Promise<DrainedEvent[]> {
@@ -117,15 +147,37 @@ export class RelaySocket {
   }
 
   /** What the edge says to `done`. */
-  async done(seq: number, receipt: Uint8Array | string): Promise<ToRelay> {
-    this.send({ type: "done", seq, receipt: typeof receipt === "string" ? receipt : encodeBase64(receipt) });
+  async done(seq: number, receipt?: Uint8Array | string): Promise<ToRelay> {
+    const text = receipt instanceof Uint8Array ? encodeBase64(receipt) : receipt;
+    this.send({ type: "done", seq, ...(text === undefined ? {} : { receipt: text }) });
     return this.message();
+  }
+
+  /** How many events the edge will send again. */
+  async replay(of: (ToEdge & { type: "replay" })["of"], askedAs = 1): Promise<number> {
+    this.send({ type: "replay", id: askedAs, of });
+    const answer = await this.message();
+    if (answer.type !== "replaying" || answer.id !== askedAs)
+      throw new Error(`no replay: ${JSON.stringify(answer)}`);
+    return answer.events;
   }
 
   /** Whether the edge has sent nothing more: its next frame answers a question that is asked only now. */
   async isQuiet(): Promise<boolean> {
     const answer = await this.done(NO_SUCH_SEQ, "AAAA");
     return answer.type === "refused" && answer.seq === NO_SUCH_SEQ && this.#arrived.length === 0;
+  }
+
+  /** All events that the edge has sent until it answers a question that is asked only now, its answers left out. */
+  async eventsByNow(): Promise<DrainedEvent[]> {
+    this.send({ type: "done", seq: NO_SUCH_SEQ });
+    const events: DrainedEvent[] = [];
+    for (;;) {
+      const message = await this.message();
+      if (message.type === "event") events.push(await this.#rest(message));
+      else if (message.type === "refused" && message.seq === NO_SUCH_SEQ) return events;
+      else if (message.type !== "accepted") throw new Error(`no event: ${JSON.stringify(message)}`);
+    }
   }
 
   async #frame(): Promise<string | Uint8Array> {
@@ -138,6 +190,13 @@ export class RelaySocket {
       ]);
     }
   }
+}
+
+export function upgrade(stream?: string): Promise<Response> {
+  const headers = { Upgrade: "websocket", "Sec-WebSocket-Protocol": DRAIN_SUBPROTOCOL };
+  return exports.default.fetch(`${EDGE}/drain${stream === undefined ? "" : `?stream=${stream}`}`, {
+    headers,
+  });
 }
 
 /** A relay's proof, true unless `changes` says otherwise. */

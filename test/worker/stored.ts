@@ -4,6 +4,7 @@ import { env } from "cloudflare:workers";
 import { concatBytes } from "../../shared/bytes.ts";
 import { open } from "../../shared/cryptobox.ts";
 import { decodeEvent, type OpenedEvent } from "../../shared/event.ts";
+import type { Drain, Open } from "../../worker/drain.ts";
 import { STREAM, shared } from "./parties.ts";
 
 export interface StoredEvent {
@@ -13,6 +14,10 @@ export interface StoredEvent {
   bytes: number;
   tag: string;
   done: boolean;
+  /** In ms since 1970. */
+  storedAt: number;
+  /** Which relay has it. */
+  relay: string | null;
   sealed: Uint8Array<ArrayBuffer>;
   /** Whether the sealed bytes lie in the event's own row, which costs no other. */
   inRow: boolean;
@@ -20,7 +25,7 @@ export interface StoredEvent {
   blobs: number[];
 }
 
-export const outbox = () => env.OUTBOX.getByName(STREAM);
+export const outbox = (stream = STREAM) => env.OUTBOX.getByName(stream);
 
 interface Row {
   [column: string]: SqlStorageValue;
@@ -30,13 +35,15 @@ interface Row {
   bytes: number;
   tag: string;
   sealed: ArrayBuffer | null;
+  stored_at: number;
   done_at: number | null;
+  relay: string | null;
 }
 
-export function storedEvents(): Promise<StoredEvent[]> {
-  return runInDurableObject(outbox(), (_object, { storage: { sql } }) => {
+export function storedEvents(stream = STREAM): Promise<StoredEvent[]> {
+  return runInDurableObject(outbox(stream), (_object, { storage: { sql } }) => {
     const rows = sql.exec<Row>("SELECT * FROM events ORDER BY seq").toArray();
-    return rows.map(({ seq, delivery, topic, bytes, tag, sealed, done_at }) => {
+    return rows.map(({ seq, delivery, topic, bytes, tag, sealed, stored_at, done_at, relay }) => {
       const chunks = sql
         .exec<{ data: ArrayBuffer }>("SELECT data FROM chunks WHERE seq = ? ORDER BY part", seq)
         .toArray()
@@ -49,6 +56,8 @@ export function storedEvents(): Promise<StoredEvent[]> {
         bytes,
         tag,
         done: done_at !== null,
+        storedAt: stored_at,
+        relay,
         inRow: sealed !== null,
         sealed: concatBytes(...blobs),
         blobs: blobs.map(({ length }) => length),
@@ -77,6 +86,36 @@ export function everyStoredValue(): Promise<{ column: string; value: SqlStorageV
 }
 
 /** Opens a stored event as the builder does. */
-export function openStored({ topic, sealed }: StoredEvent): OpenedEvent {
-  return decodeEvent(topic, open(sealed, shared));
+export function openStored({ topic, sealed }: StoredEvent, key = shared): OpenedEvent {
+  return decodeEvent(topic, open(sealed, key));
+}
+
+/** Runs SQL inside the object: damage, or a row as it was once. */
+export function execInOutbox(statements: string, stream = STREAM): Promise<void> {
+  return runInDurableObject(outbox(stream), (_object, { storage: { sql } }) => void sql.exec(statements));
+}
+
+/** All rows of one of the outbox's tables. */
+export function rowsOf(
+  table: "absences" | "chunks" | "migrations" | "stream" | "troubles",
+  stream = STREAM,
+): Promise<Record<string, SqlStorageValue>[]> {
+  return runInDurableObject(outbox(stream), (_object, { storage: { sql } }) =>
+    sql.exec<Record<string, SqlStorageValue>>(`SELECT * FROM ${table}`).toArray(),
+  );
+}
+
+/** Uses a relay's socket as the object sees it, with its drain. */
+export function socketOf<Result>(
+  relay: string,
+  use: (socket: WebSocket, drain: Open) => Result,
+  stream = STREAM,
+): Promise<Result> {
+  return runInDurableObject(outbox(stream), (_object, state) => {
+    for (const socket of state.getWebSockets()) {
+      const drain = socket.deserializeAttachment() as Drain;
+      if (drain.phase === "open" && drain.relay === relay) return use(socket, drain);
+    }
+    throw new Error(`${relay} has no socket`);
+  });
 }

@@ -1,0 +1,166 @@
+import { abortAllDurableObjects, evictDurableObject, reset } from "cloudflare:test";
+import { afterEach, beforeEach, describe, expect, it, test, vi } from "vitest";
+import { deliver } from "./deliver.ts";
+import { letPass } from "./clock.ts";
+import { receiptFor } from "./receipts.ts";
+import { RelaySocket } from "./relay-socket.ts";
+import { execInOutbox, outbox, storedEvents } from "./stored.ts";
+
+const ID = "72d3162e-cc78-11e3-81ab-4c9367dc0958";
+
+beforeEach(() => {
+  vi.spyOn(console, "log").mockImplementation(() => {});
+});
+
+afterEach(async () => {
+  vi.restoreAllMocks();
+  await reset();
+});
+
+describe("a replay", () => {
+  it("by numbers sends done events again, marked, the same bytes, and takes their receipts again", async () => {
+    const relay = await RelaySocket.open();
+    const events = await finishMany(relay, 4);
+    expect(await relay.replay({ from: 2, to: 3 }, 77)).toBe(2);
+    const again = await relay.events(2);
+    expect(again).toEqual(events.slice(1, 3).map((event) => ({ ...event, replay: true })));
+    expect(events.map(({ replay }) => replay)).toEqual([false, false, false, false]);
+    relay.send({ type: "stored", seq: 2 });
+    for (const event of again)
+      expect(await relay.done(event.seq, receiptFor(event))).toEqual({ type: "accepted", seq: event.seq });
+    expect(await relay.done(2, "AAAA")).toMatchObject({ type: "refused", code: "ERR_NOT_OPENED" });
+    expect(await relay.isQuiet()).toBe(true);
+    expect((await storedEvents()).map(({ done }) => done)).toEqual([true, true, true, true]);
+  });
+
+  it("by delivery sends what was stored of it, redeliveries, too, in order", async () => {
+    const relay = await RelaySocket.open();
+    const again = { body: '{"same":true}', headers: { "X-GitHub-Delivery": ID } };
+    await finishMany(relay, 1, again);
+    await finishMany(relay, 1);
+    await finishMany(relay, 1, again);
+    expect(await relay.replay({ delivery: ID })).toBe(2);
+    expect((await relay.events(2)).map(({ seq }) => seq)).toEqual([1, 3]);
+    expect(await relay.replay({ delivery: "00000000-0000" })).toBe(0);
+    expect(await relay.isQuiet()).toBe(true);
+  });
+
+  it("by time sends what was stored between, both ends included", async () => {
+    const relay = await RelaySocket.open();
+    const times: string[] = [];
+    for (let count = 0; count < 4; count += 1) {
+      await finishMany(relay, 1);
+      const [stored] = (await storedEvents()).slice(-1);
+      times.push(stored ? receivedAt(stored.storedAt) : "");
+      letPass(60_000);
+    }
+    expect(await relay.replay({ since: times[1] ?? "", until: times[2] ?? "" })).toBe(2);
+    expect((await relay.events(2)).map(({ seq }) => seq)).toEqual([2, 3]);
+    expect(await relay.replay({ since: times[2] ?? "", until: times[1] ?? "" })).toBe(0);
+    expect(await relay.isQuiet()).toBe(true);
+  });
+
+  it("keeps to the window, and goes on as it is stored, also by an object that hibernated", async () => {
+    const relay = await RelaySocket.open();
+    await finishMany(relay, 5);
+    relay.send({ type: "credit", events: 2 });
+    expect(await relay.replay({ from: 1, to: 5 })).toBe(5);
+    expect((await relay.events(2)).map(({ seq }) => seq)).toEqual([1, 2]);
+    expect(await relay.isQuiet()).toBe(true);
+    await evictDurableObject(outbox());
+    relay.send({ type: "stored", seq: 1 });
+    expect((await relay.event()).seq).toBe(3);
+    expect(await relay.isQuiet()).toBe(true);
+  });
+
+  it("lets what is new pass first", async () => {
+    const relay = await RelaySocket.open();
+    await finishMany(relay, 3);
+    relay.send({ type: "credit", events: 1 });
+    expect(await relay.replay({ from: 1, to: 3 })).toBe(3);
+    expect((await relay.event()).seq).toBe(1);
+    await deliver();
+    relay.send({ type: "stored", seq: 1 });
+    expect(await relay.event()).toMatchObject({ seq: 4, replay: false });
+    relay.send({ type: "stored", seq: 4 });
+    expect(await relay.event()).toMatchObject({ seq: 2, replay: true });
+  });
+
+  it("leaves out what was purged or never was, and what another relay has", async () => {
+    const one = await RelaySocket.open("relay-one");
+    await finishMany(one, 3);
+    await deliver();
+    const two = await RelaySocket.open("relay-two");
+    one.send({ type: "credit", events: 1 });
+    expect((await one.event()).seq).toBe(4);
+    await execInOutbox("DELETE FROM events WHERE seq = 2");
+    two.send({ type: "credit", events: 10 });
+    await two.replay({ from: 1, to: 1000 });
+    expect((await two.events(2)).map(({ seq }) => seq)).toEqual([1, 3]);
+    expect(await two.isQuiet()).toBe(true);
+  });
+
+  it("sends an undone event that nobody has, and has it be this relay's from then on", async () => {
+    await deliver();
+    const one = await RelaySocket.open("relay-one");
+    await one.replay({ from: 1, to: 1 });
+    one.send({ type: "credit", events: 1 });
+    // It is new, too: as such it comes first, and the replay adds nothing but itself.
+    expect(await one.event()).toMatchObject({ seq: 1, replay: false });
+    const two = await RelaySocket.open("relay-two");
+    two.send({ type: "credit", events: 1 });
+    expect(await two.isQuiet()).toBe(true);
+  });
+
+  it("can be asked for sixteen times at once, and then no more: the socket is closed with 4400", async () => {
+    const relay = await RelaySocket.open();
+    await finishMany(relay, 2);
+    relay.send({ type: "credit", events: 1 });
+    // One is under way, sixteen wait.
+    for (let asked = 0; asked < 17; asked += 1)
+      relay.send({ type: "replay", id: asked, of: { from: 1, to: 1 } });
+    expect(await relay.message()).toEqual({ type: "replaying", id: 0, events: 1 });
+    expect((await relay.event()).seq).toBe(1);
+    for (let asked = 1; asked < 17; asked += 1)
+      expect(await relay.message()).toEqual({ type: "replaying", id: asked, events: 1 });
+    relay.send({ type: "replay", id: 17, of: { from: 1, to: 1 } });
+    expect(await relay.closed).toEqual({ code: 4400, reason: "too many replays at once" });
+    // What it may have done is not forgotten: nothing is undone.
+    expect((await storedEvents()).map(({ done }) => done)).toEqual([true, true]);
+  });
+
+  test.for([{ name: "hibernates" }, { name: "is aborted" }])(
+    "is over with its socket: the relay asks again after the object $name",
+    async ({ name }) => {
+      const first = await RelaySocket.open();
+      await finishMany(first, 3);
+      first.send({ type: "credit", events: 1 });
+      await first.replay({ from: 1, to: 3 });
+      await first.event();
+      if (name === "is aborted") await abortAllDurableObjects();
+      else await evictDurableObject(outbox(), { webSockets: "close" });
+      const relay = await RelaySocket.open();
+      relay.send({ type: "credit", events: 10 });
+      expect(await relay.isQuiet()).toBe(true);
+      await relay.replay({ from: 1, to: 3 });
+      expect((await relay.events(3)).map(({ seq }) => seq)).toEqual([1, 2, 3]);
+    },
+  );
+});
+
+/** Delivers so often, and has each done. */
+async function finishMany(relay: RelaySocket, count: number, delivery = {}) {
+  relay.send({ type: "credit", events: 50 });
+  const events = [];
+  for (let done = 0; done < count; done += 1) {
+    expect((await deliver(delivery)).status).toBe(202);
+    const event = await relay.event();
+    expect(await relay.done(event.seq, receiptFor(event))).toMatchObject({ type: "accepted" });
+    events.push(event);
+  }
+  return events;
+}
+
+function receivedAt(storedAt: number): string {
+  return new Date(storedAt).toISOString();
+}
