@@ -14,6 +14,9 @@ export const DRAIN_SUBPROTOCOL = "onionhook.drain.1";
 /** The largest binary frame, and the largest blob in a row of the outbox: a production row ends at 2 MB. */
 export const CHUNK_BYTES = 1024 * 1024;
 
+/** Characters of a text frame: the longest, with a receipt, has a fifth. Checking a longer text is itself a cost. */
+const MAX_TEXT_LENGTH = 16 * 1024;
+
 /** The most events that a relay may ask to have under way: their numbers must fit in a socket's attachment. */
 export const MAX_WINDOW = 500;
 
@@ -105,6 +108,8 @@ function parse<Schema extends typeof toRelay | typeof toEdge>(
   schema: Schema,
   frame: string,
 ): v.InferOutput<Schema> {
+  if (frame.length > MAX_TEXT_LENGTH)
+    throw new OnionhookError("ERR_DRAIN_FRAME", "a drain frame is too long");
   let message: unknown;
   try {
     message = JSON.parse(frame);

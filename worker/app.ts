@@ -68,12 +68,15 @@ export function makeApp<Env extends Settings>({ outboxOf, report }: AppParts<Env
     return outboxOf(c.env).drain(stream, c.req.raw);
   });
 
-  app.notFound((c) => refuse(c, new Refusal("ERR_NOT_FOUND")));
+  app.notFound(async (c) => {
+    await discardBody(c.req.raw);
+    return refuse(c, new Refusal("ERR_NOT_FOUND"));
+  });
 
   app.onError(async (error, c) => {
     await discardBody(c.req.raw);
     if (error instanceof Refusal) return refuse(c, error);
-    const { code, message, hint } = describeError(error);
+    const { code, message, hint = "the edge's log has the line of this error" } = describeError(error);
     report("error", { code, message, hint });
     return c.json({ error: { code, message, hint } }, 503);
   });

@@ -49,14 +49,23 @@ async function readBody(request: Request, hold: (bytes: number) => void): Promis
   }, BODY_MS);
   let body = new Uint8Array();
   let buffer = new ArrayBuffer();
+  const readPiece = async (wanted: number) => {
+    if (buffer.byteLength < wanted) buffer = new ArrayBuffer(wanted);
+    const read = reader.readAtLeast(wanted, new Uint8Array(buffer, 0, wanted));
+    const { value, broken } = await read.then(
+      (result) => ({ value: result.value, broken: false }),
+      () => ({ value: undefined, broken: true }),
+    );
+    if (late) throw new Refusal("ERR_BODY_SLOW");
+    if (broken) throw new Refusal("ERR_BODY", "the body did not come whole");
+    return value;
+  };
   try {
     for (let length = 0; ;) {
       const pieceBytes = length === 0 ? FIRST_PIECE_BYTES : PIECE_BYTES;
       // Nothing comes after what was declared: HTTP sees to that.
       const wanted = declared > length ? Math.min(pieceBytes, declared - length) : pieceBytes;
-      if (buffer.byteLength < wanted) buffer = new ArrayBuffer(wanted);
-      const { value: piece } = await reader.readAtLeast(wanted, new Uint8Array(buffer, 0, wanted));
-      if (late) throw new Refusal("ERR_BODY_SLOW");
+      const piece = await readPiece(wanted);
       const end = length + (piece?.length ?? 0);
       if (end > MAX_BODY_BYTES) throw new Refusal("ERR_BODY_TOO_LARGE");
       const isLast = end === declared || !piece || piece.length < wanted;

@@ -46,6 +46,14 @@ describe("openEvent", () => {
     expect(Buffer.from(event.rawBody)).toEqual(Buffer.from(body));
   });
 
+  it("opens with whichever of two keys it was sealed with, as while ours is being changed, and says with which", () => {
+    const another = sharedKey(edge.publicKey, nacl.box.keyPair().secretKey);
+    const payload = new Passthru(sealed(), CRYPTOBOX, "json");
+    expect(openEvent(TOPIC, payload, [another, shared], SECRET).shared).toBe(shared);
+    expect(openEvent(TOPIC, payload, [shared, another], SECRET).shared).toBe(shared);
+    expect(() => openEvent(TOPIC, payload, [another, another], SECRET)).toThrow(code("ERR_NOT_OPENED"));
+  });
+
   it("does not check a signature without the secret, and not over an altered body", () => {
     expect(openEvent(TOPIC, new Passthru(sealed(), CRYPTOBOX, "json"), [shared], undefined).signature).toBe(
       "unchecked",
