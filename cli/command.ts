@@ -25,6 +25,8 @@ export interface Command {
   name: string;
   summary: string;
   usage: string;
+  /** Whether it takes words beside its options. */
+  takesWords?: boolean;
   options: Readonly<Record<string, Option>>;
   run: (call: Call) => Promise<number>;
 }
@@ -44,10 +46,11 @@ export async function runCommand(command: Command, args: string[]): Promise<numb
     return EXIT.ok;
   }
   try {
+    if (command.takesWords !== true) refuseWords(parsed.positionals);
     return await command.run({ options: parsed.values, positionals: parsed.positionals, output });
   } catch (error) {
     output.error(error);
-    return EXIT.failed;
+    return error instanceof OnionhookError && error.code === "ERR_USAGE" ? EXIT.usage : EXIT.failed;
   }
 }
 
@@ -66,6 +69,17 @@ export function required(call: Call, name: string): string {
   return value;
 }
 
+/**
+ * npm keeps the options that stand before its `--` for itself, and hands over their values alone.
+ * @throws OnionhookError `ERR_USAGE`
+ */
+export function refuseWords([word]: readonly string[]): void {
+  if (word === undefined) return;
+  throw new OnionhookError("ERR_USAGE", `${JSON.stringify(word)} is nothing that this command takes`, {
+    hint: "with npm, options come after --: npm start -- --once",
+  });
+}
+
 /** None of our options may be given several times. */
 const optionValues = v.record(v.string(), v.optional(v.union([v.string(), v.boolean()])));
 
@@ -82,7 +96,7 @@ function parse(command: Command, options: Record<string, Option>, args: string[]
       "ERR_USAGE",
       cause instanceof Error ? cause.message : "the arguments are wrong",
       {
-        hint: `onionhook ${command.name} --help`,
+        hint: `npm run onionhook -- ${command.name} --help`,
       },
     );
   }

@@ -1,6 +1,6 @@
 /**
  * The keys of a deployment: what each is for, its file, and what its public half looks like to whoever
- * needs it. `onionhook keys new` and `onionhook dev` both make them here.
+ * needs it. `npm run onionhook -- keys new` and `npm start` both make them here.
  */
 import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync } from "node:fs";

@@ -5,7 +5,7 @@ import { OnionhookError } from "../shared/errors.ts";
 import { readConfigFile } from "../shared/host/config-file.ts";
 import { writeSecretFile } from "../shared/host/key-file.ts";
 import { TOPIC_PREFIX } from "../shared/topic.ts";
-import { type Call, type Command, EXIT, required } from "./command.ts";
+import { type Call, type Command, EXIT, refuseWords, required } from "./command.ts";
 import { isKeyName, KEYS, type KeyName, makeKey } from "./key-set.ts";
 
 export const keys: Command = {
@@ -16,6 +16,7 @@ export const keys: Command = {
   new       makes the keys named, or all: ${Object.keys(KEYS).join(" ")}
             Files are 0600 and never overwritten; the public halves are printed.
   autobahn  writes FILE (0600): how an Autobahn|Python builder joins, and its KeyRing`,
+  takesWords: true,
   options: {
     dir: { type: "string", value: "DIR", help: "folder of the keys", default: "./.onionhook/keys" },
     out: { type: "string", value: "FILE", help: "autobahn: the file to write" },
@@ -29,9 +30,12 @@ export const keys: Command = {
   async run(call) {
     const [what, ...names] = call.positionals;
     if (what === "new") return newKeys(call, names);
-    if (what === "autobahn") return autobahn(call);
+    if (what === "autobahn") {
+      refuseWords(names);
+      return autobahn(call);
+    }
     throw new OnionhookError("ERR_USAGE", "keys new, or keys autobahn, was expected", {
-      hint: "onionhook keys --help",
+      hint: "npm run onionhook -- keys --help",
     });
   },
 };

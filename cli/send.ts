@@ -61,13 +61,16 @@ export async function post(
 export const send: Command = {
   name: "send",
   summary: "signs a payload and posts it as GitHub does",
-  usage: "send [--event E] [--file F] [--url U] --secret-file S",
+  usage: `send [--event E] [--file F] [--url U] --secret-file S
+
+  An example gets one more member, sent_at, so that no two bodies are the same: the edge takes the
+  same body twice for a duplicate. The bytes of --file are sent as they are.`,
   options: {
     event: { type: "string", value: "EVENT", help: "GitHub's event name", default: "push" },
     file: {
       type: "string",
       value: "FILE",
-      help: "the payload; by default GitHub's own example of the event",
+      help: "the payload, sent as it is; by default GitHub's own example of the event",
     },
     url: {
       type: "string",

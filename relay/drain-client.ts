@@ -46,9 +46,12 @@ export function startDrains(
     encodeBase64(nacl.sign.detached(drainProof(host, stream, challenge), secretKey));
   const drains = new Map<string, WebSocket>();
   const circuits = makeCircuits();
+  /** Streams of which the queue has all that it was given since this process began. */
+  const intact = new Set<string>();
 
   function keepDrain(stream: string | undefined): Promise<void> {
-    const identity = { relay: edge.relay, window: WINDOW, stream, prove };
+    const key = stream ?? "";
+    const identity = { relay: edge.relay, window: WINDOW, stream, prove, resume: () => intact.has(key) };
     const search = startSearch(circuitPauses);
     const reportOf: Report =
       stream === undefined ? report : (event, fields) => report(event, { ...fields, stream });
@@ -76,7 +79,18 @@ export function startDrains(
         return next.pauses;
       }
       search.found();
-      await runDrain({ socket, identity, handlers, drains, report: reportOf, signal });
+      const onOpened = (opened: string) => {
+        intact.add(key);
+        return handlers.onOpened(opened);
+      };
+      await runDrain({
+        socket,
+        identity,
+        handlers: { ...handlers, onOpened },
+        drains,
+        report: reportOf,
+        signal,
+      });
     }
     return keepTrying(attempt, reportOf, signal);
   }
@@ -88,6 +102,7 @@ export function startDrains(
       if (socket) send(socket, { type: "done", seq, receipt });
     },
     restart() {
+      intact.clear();
       for (const socket of drains.values()) socket.close(1000);
     },
     ended: Promise.all(kept).then(() => {}),

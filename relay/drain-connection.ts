@@ -111,7 +111,7 @@ function endError(code: number): OnionhookError | undefined {
   switch (code) {
     case CLOSE.unauthorised:
       return new OnionhookError("ERR_DRAIN_UNAUTHORISED", "the edge does not know this relay", {
-        hint: "put the public half of this relay's sign key into the edge's RELAYS, under this relay's name",
+        hint: "the edge's RELAYS needs the public half of this relay's sign key under this relay's name, and edge.url the host under which the edge sees itself",
       });
     case CLOSE.protocol:
       return new OnionhookError("ERR_DRAIN_PROTOCOL", "the edge did not expect what this relay sent", {

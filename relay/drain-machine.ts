@@ -43,6 +43,8 @@ export interface DrainIdentity {
   window: number;
   /** The only stream that is proven for; undefined: whichever the edge names, it has one. */
   stream: string | undefined;
+  /** Whether the queue still has all that was said `stored` for on this stream. */
+  resume(): boolean;
   /** Signs the proof for a stream and a challenge; base64. */
   prove(stream: string, challenge: Uint8Array): string;
 }
@@ -67,7 +69,12 @@ export function stepDrain(
     const signature = identity.prove(stream, decodeBase64(message.challenge));
     return [
       { phase: "proving", stream },
-      [{ do: "send", message: { type: "hello", relay: identity.relay, signature } }],
+      [
+        {
+          do: "send",
+          message: { type: "hello", relay: identity.relay, signature, resume: identity.resume() },
+        },
+      ],
     ];
   }
   if (state.phase === "proving" && message.type === "welcome") {

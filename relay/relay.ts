@@ -46,7 +46,9 @@ export async function runRelay(
         return received.filter((event) => event.stream === stream);
       },
       async onSettled(stream, seq, code) {
-        if (code === undefined || code === "ERR_UNKNOWN_EVENT") return queue.remove(stream, seq);
+        // What is sealed to a key that was taken out is of no use here; the edge keeps it.
+        const isOver = code === undefined || code === "ERR_UNKNOWN_EVENT" || code === "ERR_KEY_REVOKED";
+        if (isOver) return queue.remove(stream, seq);
         report("error", {
           code,
           message: "the edge refused a receipt; the event is published again",

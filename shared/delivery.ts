@@ -7,20 +7,20 @@ export interface DeliveryRecord {
   id: string;
   /** `X-GitHub-Event`, lower case. */
   event: string;
-  /** `X-GitHub-Hook-ID`, if it was sent. */
+  /** The body's own `hook_id`, of an event that has one; else `X-GitHub-Hook-ID`, if it was sent. */
   hook_id: number | null;
   /** When the edge took it: ISO 8601, UTC, milliseconds. */
   received_at: string;
   stream: string;
   /** Gapless from 1 within the stream. */
   seq: number;
-  /** Whether the same GUID had been delivered, and done, before. */
+  /** Whether the same body had been stored under the same GUID before. */
   redelivery: boolean;
   /** `X-Hub-Signature-256` as GitHub sent it. */
   signature: string;
   /** Size of the raw body. */
   body_bytes: number;
-  /** True when strings beginning with U+0000 were rewritten: `signature` no longer covers the body. */
+  /** True when `signature` does not cover the body: it came as a form, or strings beginning with U+0000 were rewritten. */
   altered: boolean;
 }
 

@@ -71,7 +71,13 @@ const toRelay = v.variant("type", [
 ]);
 
 const toEdge = v.variant("type", [
-  v.object({ type: v.literal("hello"), relay: name, signature: base64 }),
+  v.object({
+    type: v.literal("hello"),
+    relay: name,
+    signature: base64,
+    /** The relay still has all that it said `stored` for on this stream. */
+    resume: v.optional(v.boolean()),
+  }),
   v.object({
     type: v.literal("credit"),
     events: v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(MAX_WINDOW)),

@@ -77,5 +77,7 @@ function isLowOrder(publicKey: Uint8Array): boolean {
 }
 
 function keyError(field: string, fault: string): OnionhookError {
-  return new OnionhookError("ERR_KEY", `${field} ${fault}`, { hint: "make keys with: onionhook keys new" });
+  return new OnionhookError("ERR_KEY", `${field} ${fault}`, {
+    hint: "is it the right half of the right key? New ones: npm run onionhook -- keys new",
+  });
 }

@@ -40,11 +40,12 @@ export function makeApp<Env extends Settings>({ outboxOf, report }: AppParts<Env
       // One after the other, so that a large payload is under way once only; all, though one may fail.
       for (const recipient of config.recipients.values()) {
         if (!wants(recipient, webhook)) continue;
+        const stream = streamFor(recipient, facts);
         try {
-          stored.push(await outbox.take(streamFor(recipient, facts), webhook));
+          stored.push(await outbox.take(stream, webhook));
         } catch (cause) {
           failed = true;
-          report("error", { ...describeError(cause), code: "ERR_STORE", delivery: id });
+          report("error", { ...describeError(cause), code: "ERR_STORE", stream, delivery: id });
         }
       }
       if (failed) throw new Refusal("ERR_STORE");

@@ -35,8 +35,8 @@ export async function withBody<Result>(
 }
 
 /**
- * Reads no further than the cap, whatever the sender said the length was. The buffer grows as bytes
- * come: a promise of 25 MiB costs its sender nothing.
+ * Reads no further than the cap, whatever the sender said the length was. The buffer grows as bytes come, and all of it
+ * is held.
  */
 async function readBody(request: Request, hold: (bytes: number) => void): Promise<Uint8Array<ArrayBuffer>> {
   const declared = declaredLength(request);
@@ -50,7 +50,10 @@ async function readBody(request: Request, hold: (bytes: number) => void): Promis
   let body = new Uint8Array();
   let buffer = new ArrayBuffer();
   const readPiece = async (wanted: number) => {
-    if (buffer.byteLength < wanted) buffer = new ArrayBuffer(wanted);
+    if (buffer.byteLength < wanted) {
+      hold(body.length + wanted);
+      buffer = new ArrayBuffer(wanted);
+    }
     const read = reader.readAtLeast(wanted, new Uint8Array(buffer, 0, wanted));
     const { value, broken } = await read.then(
       (result) => ({ value: result.value, broken: false }),
@@ -71,9 +74,10 @@ async function readBody(request: Request, hold: (bytes: number) => void): Promis
       const isLast = end === declared || !piece || piece.length < wanted;
       if (length === 0 && isLast) return piece ? exactly(piece) : body;
       if (end > body.length) {
-        // Who sent so much may have the room for the rest, which the held bytes bound.
-        const room = end >= PIECE_BYTES && declared > end ? declared : end * 2;
-        body = grow(body, length, isLast ? end : Math.min(MAX_BODY_BYTES, room), hold);
+        // Three times what came: a promise of 25 MiB costs its sender a third of that.
+        const room = isLast ? end : Math.min(end * 3, declared > end ? declared : MAX_BODY_BYTES);
+        hold(room + buffer.byteLength);
+        body = grow(body, length, room);
       }
       if (piece) {
         body.set(piece, length);
@@ -93,13 +97,7 @@ function exactly(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   return bytes.length === bytes.buffer.byteLength ? bytes : bytes.slice();
 }
 
-function grow(
-  body: Uint8Array,
-  length: number,
-  room: number,
-  hold: (bytes: number) => void,
-): Uint8Array<ArrayBuffer> {
-  hold(room);
+function grow(body: Uint8Array, length: number, room: number): Uint8Array<ArrayBuffer> {
   const grown = new Uint8Array(room);
   grown.set(body.subarray(0, length));
   return grown;

@@ -116,7 +116,7 @@ const bindings = v.object({
     v.minEntries(1, "names nobody"),
     v.maxEntries(MAX_SOURCES, `has more than ${MAX_SOURCES}`),
   ),
-  EDGE_BOX_KEY: key("box", "secret"),
+  EDGE_BOX_KEY: key("box", "secret", "missing: set it with wrangler secret put EDGE_BOX_KEY"),
   RECIPIENTS: v.pipe(
     v.record(
       v.pipe(
@@ -166,21 +166,31 @@ function defaultSources(env: Settings) {
  * @throws OnionhookError `ERR_EDGE_CONFIG`, naming every fault.
  */
 export function parseConfig(env: Settings): EdgeConfig {
-  const result = v.safeParse(bindings, { ...env, SOURCES: env.SOURCES ?? defaultSources(env) });
-  if (!result.success) {
-    throw misconfigured(
-      result.issues.map((issue) => `${v.getDotPath(issue) ?? "the bindings"}: ${issue.message}`),
-    );
-  }
-  const { SOURCES, EDGE_BOX_KEY, RECIPIENTS, RELAYS } = result.output;
+  // Each by its name, so that one that is missing says so in our words.
+  const given = {
+    SOURCES: env.SOURCES ?? defaultSources(env),
+    EDGE_BOX_KEY: env.EDGE_BOX_KEY,
+    RECIPIENTS: env.RECIPIENTS,
+    RELAYS: env.RELAYS,
+  };
+  const result = v.safeParse(bindings, given);
+  const secretsOf = v.safeParse(bindings.entries.SOURCES, given.SOURCES);
   const secrets = new Map(
-    Object.values(SOURCES).flatMap((source) =>
+    Object.values(secretsOf.success ? secretsOf.output : {}).flatMap((source) =>
       source.secrets.map((binding) => [binding, parseSecret(env, binding)] as const),
     ),
   );
   const faults = [...secrets].flatMap(([binding, { fault }]) =>
     fault === undefined ? [] : [`${binding}: ${fault}`],
   );
+  if (!result.success) throw misconfigured([...faults, ...result.issues.map(textOf)]);
+  const { SOURCES, EDGE_BOX_KEY, RECIPIENTS, RELAYS } = result.output;
+  for (const [relay, { recipients: granted = [] }] of Object.entries(RELAYS)) {
+    for (const recipient of granted) {
+      if (!(recipient in RECIPIENTS))
+        faults.push(`RELAYS.${relay}.recipients: there is no recipient ${recipient}`);
+    }
+  }
   if (faults.length > 0) throw misconfigured(faults);
   return {
     sources: Object.values(SOURCES).map((source) => ({
@@ -222,9 +232,15 @@ function parseSecret(env: object, binding: string): { secret?: string; fault?: s
     : { secret };
 }
 
+/** A key for every topic stands under a prefix that nobody wrote: `shorthand`. */
+function textOf(issue: v.BaseIssue<unknown>): string {
+  const path = v.getDotPath(issue)?.replace(`.${TOPIC_PREFIX}.`, ".");
+  return `${path ?? "the bindings"}: ${issue.message}`;
+}
+
 function misconfigured(faults: readonly string[]): OnionhookError {
   return new OnionhookError("ERR_EDGE_CONFIG", `the edge is misconfigured: ${faults.join("; ")}`, {
-    hint: "wrangler.toml shows every setting; make keys with: onionhook keys new",
+    hint: "wrangler.toml shows every setting; make keys with: npm run onionhook -- keys new",
   });
 }
 
@@ -237,9 +253,9 @@ export function configOf(env: Settings): EdgeConfig {
   return config;
 }
 
-function key(kind: KeyKind, visibility: KeyVisibility) {
+function key(kind: KeyKind, visibility: KeyVisibility, missing = "missing") {
   return v.pipe(
-    v.string("missing"),
+    v.string(missing),
     v.rawTransform(({ dataset, addIssue, NEVER }) => {
       try {
         return parseKey(dataset.value, kind, visibility, "the key");

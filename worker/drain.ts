@@ -43,6 +43,10 @@ export const openSchema = v.object({
   window: v.number(),
   /** Every event up to this was sent on this socket, or is none of its relay's. */
   cursor: v.number(),
+  /** The relay still has all that it stored: that is not sent again. */
+  resumed: v.boolean(),
+  /** Whether every event that the relay has was sent on this socket, or was stored by it before. */
+  whole: v.boolean(),
   /** Events up to the cursor that another relay had are free again from the one after this; null: none. */
   freed: v.nullable(v.number()),
   /** What was sent and is not yet stored by the relay: seq and size of each. */
@@ -58,7 +62,9 @@ export type Open = v.InferOutput<typeof openSchema>;
 export type Drain = Challenged | Open;
 
 /** A relay's message; whether a `hello` is proven was found out before. */
-export type Input = Exclude<ToEdge, { type: "hello" }> | { type: "hello"; relay: string; proven: boolean };
+export type Input =
+  | Exclude<ToEdge, { type: "hello" }>
+  | { type: "hello"; relay: string; proven: boolean; resumed: boolean };
 
 export type Output =
   | { do: "send"; message: ToRelay }
@@ -72,8 +78,8 @@ export interface Surroundings {
   now: number;
   /** The number of the newest event. */
   newest: number;
-  /** The first undone event after `seq` that no other relay has. */
-  next(relay: string, seq: number): EventRow | undefined;
+  /** The first undone event after `seq` that no other relay has; `resumed`: nor this one stored. */
+  next(relay: string, seq: number, resumed: boolean): EventRow | undefined;
   /** The first undone event after `seq` that nobody has. */
   nextFreed(seq: number): EventRow | undefined;
   nextReplay(relay: string, range: SeqRange): EventRow | undefined;
@@ -89,10 +95,10 @@ export interface Surroundings {
 export function stepDrain(drain: Drain, input: Input, around: Surroundings): [Drain, Output[]] {
   if (drain.phase === "challenged") {
     if (input.type !== "hello") return [drain, [protocolError(input.type)]];
-    const { relay, proven } = input;
+    const { relay, proven, resumed } = input;
     if (!proven) return [drain, [{ do: "close", code: CLOSE.unauthorised, reason: "not proven" }]];
     return [
-      opened(relay, around.now),
+      opened(relay, resumed, around.now),
       [
         { do: "admit", relay },
         { do: "send", message: { type: "welcome" } },
@@ -132,13 +138,15 @@ export function stepDrain(drain: Drain, input: Input, around: Surroundings): [Dr
   }
 }
 
-function opened(relay: string, now: number): Open {
+function opened(relay: string, resumed: boolean, now: number): Open {
   return {
     v: 2,
     phase: "open",
     relay,
     window: 0,
     cursor: 0,
+    resumed,
+    whole: resumed,
     freed: null,
     unstored: [],
     replays: [],
@@ -171,11 +179,11 @@ function pick(drain: Open, around: Surroundings): [Open, EventRow | undefined, b
     if (row && row.seq <= cursor) return [{ ...drain, freed: row.seq }, row, false];
   }
   const unfreed: Open = { ...drain, freed: null };
-  const row = around.next(relay, cursor);
+  const row = around.next(relay, cursor, drain.resumed);
   if (row) return [{ ...unfreed, cursor: row.seq }, row, false];
 
   // What others have is not looked through again for every new event: `freed` tells when they lose it.
-  const caughtUp: Open = { ...unfreed, cursor: around.newest };
+  const caughtUp: Open = { ...unfreed, cursor: around.newest, whole: true };
   for (const [index, [from, to]] of drain.replays.entries()) {
     const again = around.nextReplay(relay, [from, to]);
     if (!again) continue;

@@ -27,8 +27,13 @@ export interface Webhook {
   /** Where `payload` has string values that begin with an escaped U+0000. */
   leadingNul: number[];
   facts: BodyFacts;
-  /** Names this payload and no other, and says nothing of it to whoever lacks the edge's secret key. */
+  /**
+   * Names this payload and no other, and says nothing of it to whoever lacks the edge's secret key; with the event, so
+   * that a body under a false name does not keep the true one out.
+   */
   bodyTag: string;
+  /** Whether GitHub may mean the same body twice. */
+  repeatable: boolean;
 }
 
 /**
@@ -74,7 +79,8 @@ export async function withWebhook<Result>(
       form,
       leadingNul,
       facts,
-      bodyTag: await tagOf(config, payload),
+      bodyTag: `${event}:${await tagOf(config, payload)}`,
+      repeatable: REPEATABLE.has(event),
     });
   });
 }
@@ -120,12 +126,18 @@ async function signersOf(
   return signers;
 }
 
-/** Whether a source may speak for what the body says it is about. */
+/** Whether a source may speak for what the body says it is about: its repository, or else its organisation. */
 function covers({ repositories, organizations }: Source, facts: BodyFacts): boolean {
   if (!repositories && !organizations) return true;
   if (repositories && matchesRepository(repositories, facts.repository)) return true;
-  const owners = [facts.organization, facts.owner].map((login) => login?.toLowerCase());
-  return organizations?.some((login) => owners.includes(login)) ?? false;
+  const owner = facts.repository === undefined ? facts.organization : ownerOf(facts);
+  return owner !== undefined && (organizations?.includes(owner.toLowerCase()) ?? false);
+}
+
+/** The repository's owner, if its name and what is said of its owner agree. */
+function ownerOf({ repository = "", owner }: BodyFacts): string | undefined {
+  const [named = ""] = repository.split("/");
+  return owner === undefined || owner.toLowerCase() === named.toLowerCase() ? named : undefined;
 }
 
 /** Distinguishes this use of the edge's secret key from every other. */
@@ -133,6 +145,9 @@ const TAG_PURPOSE = encodeUtf8("onionhook body tag\0");
 const TAG_BYTES = 16;
 
 const tagKeys = new WeakMap<EdgeConfig, CryptoKey>();
+
+/** Events that people trigger and whose bodies tell nothing of the time: the second is not the first again. */
+const REPEATABLE: ReadonlySet<string> = new Set(["workflow_dispatch", "repository_dispatch"]);
 
 async function tagOf(config: EdgeConfig, payload: Uint8Array): Promise<string> {
   const key = tagKeys.get(config) ?? (await hmacKey(concatBytes(TAG_PURPOSE, config.boxSecret), "sign"));

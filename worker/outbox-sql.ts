@@ -51,7 +51,7 @@ const MIGRATIONS = [
    CREATE INDEX events_by_body ON events (body_tag);
    CREATE INDEX events_undone ON events (seq) WHERE done_at IS NULL;
    CREATE TABLE holders (relay TEXT PRIMARY KEY) WITHOUT ROWID;
-   CREATE TABLE absences (relay TEXT PRIMARY KEY, until INTEGER NOT NULL) WITHOUT ROWID;
+   CREATE TABLE absences (relay TEXT PRIMARY KEY, until INTEGER NOT NULL, known INTEGER NOT NULL) WITHOUT ROWID;
    CREATE TABLE troubles (seq INTEGER PRIMARY KEY, times INTEGER NOT NULL, retry_at INTEGER NOT NULL);
    CREATE TABLE stream (name TEXT PRIMARY KEY) WITHOUT ROWID;`,
 ];
@@ -94,8 +94,11 @@ export interface OutboxSql {
   chunks(seq: number): Generator<Uint8Array>;
   markDone(seq: number, doneAt: number): void;
 
-  /** The first undone event after `seq` that no other relay has, of one of these keys, and that makes no trouble. */
-  nextFor(relay: string, after: number, pairKeys: readonly string[]): EventRow | undefined;
+  /**
+   * The first undone event after `seq` that no other relay has, of one of these keys, and that makes no trouble.
+   * `resumed`: leaves out what this relay has stored.
+   */
+  nextFor(relay: string, after: number, pairKeys: readonly string[], resumed: boolean): EventRow | undefined;
   /** The first undone event after `seq` that no relay has; otherwise as {@link nextFor}. */
   nextFreed(after: number, pairKeys: readonly string[]): EventRow | undefined;
   /** The event, if it is undone, is with this relay from now on. */
@@ -107,12 +110,16 @@ export interface OutboxSql {
   hasUndone(): boolean;
   /** Relays that may have undone events. */
   holders(): string[];
-  setAbsent(relay: string, until: number): void;
+  /** `known`: what it had not stored is noted. */
+  setAbsent(relay: string, until: number, known: boolean): void;
+  isAbsenceKnown(relay: string): boolean;
   clearAbsence(relay: string): void;
   absences(): { relay: string; until: number }[];
 
   /** A connection ended while this event was the first on its way: how often that happened. */
   addTrouble(seq: number, retryAt: (times: number) => number): void;
+  /** A connection ended while this event, not the first, was on its way: the relay may not have it. */
+  noteUnstored(seq: number): void;
   /** Nothing is to be tried with this event before `until`. */
   setAside(seq: number, until: number): void;
   clearTrouble(seq: number): void;
@@ -128,8 +135,10 @@ export interface OutboxSql {
 
   /** Deletes events that were done before `doneBefore`, oldest first: whether there may be more. */
   purge(doneBefore: number): boolean;
-  /** When the first done event was done, if there is one among the first. */
+  /** When the earliest of the first done events was done; 0 when none of the first is done, and more may be. */
   oldestDoneAt(): number | undefined;
+  /** Undone events that were stored before a time, and how many of them have none of these keys. */
+  waiting(storedBefore: number, pairKeys: readonly string[]): { events: number; unreachable: number };
 }
 
 /** How often a connection may end on one event before the others are let pass. */
@@ -152,6 +161,7 @@ export function openOutboxSql(storage: DurableObjectStorage): OutboxSql {
   );
   const quiet = `seq NOT IN (SELECT seq FROM troubles WHERE times >= ${MAX_TROUBLES})`;
   const free = "(relay IS NULL OR relay = ?)";
+  const missing = "(relay IS NULL OR (relay = ? AND seq IN (SELECT seq FROM troubles)))";
   /** Rows of before there were several keys have none, and go out as they did. */
   const keyed = (pairKeys: readonly string[]) =>
     `(pair_key IS NULL OR pair_key IN (${pairKeys.map(() => "?").join(", ")}))`;
@@ -257,11 +267,11 @@ export function openOutboxSql(storage: DurableObjectStorage): OutboxSql {
       sql.exec("UPDATE events SET done_at = ? WHERE seq = ? AND done_at IS NULL", doneAt, seq);
     },
 
-    nextFor: (relay, after, pairKeys) =>
+    nextFor: (relay, after, pairKeys, resumed) =>
       first(
         sql.exec<EventRow>(
-          `SELECT ${columns} FROM events WHERE done_at IS NULL AND seq > ? AND ${free} AND ${keyed(pairKeys)}
-           AND ${quiet} ORDER BY seq LIMIT 1`,
+          `SELECT ${columns} FROM events WHERE done_at IS NULL AND seq > ? AND ${resumed ? missing : free}
+           AND ${keyed(pairKeys)} AND ${quiet} ORDER BY seq LIMIT 1`,
           after,
           relay,
           ...pairKeys,
@@ -300,9 +310,17 @@ export function openOutboxSql(storage: DurableObjectStorage): OutboxSql {
         .rowsWritten > 0,
     hasUndone: () => first(sql.exec("SELECT 1 FROM events WHERE done_at IS NULL LIMIT 1")) !== undefined,
     holders: () => [...holders],
-    setAbsent(relay, until) {
-      sql.exec("INSERT OR IGNORE INTO absences (relay, until) VALUES (?, ?)", relay, until);
+    setAbsent(relay, until, known) {
+      const conflict = known ? "DO UPDATE SET known = 1" : "DO NOTHING";
+      sql.exec(
+        `INSERT INTO absences (relay, until, known) VALUES (?, ?, ?) ON CONFLICT (relay) ${conflict}`,
+        relay,
+        until,
+        known ? 1 : 0,
+      );
     },
+    isAbsenceKnown: (relay) =>
+      first(sql.exec("SELECT 1 FROM absences WHERE relay = ? AND known = 1", relay)) !== undefined,
     clearAbsence(relay) {
       sql.exec("DELETE FROM absences WHERE relay = ?", relay);
     },
@@ -317,6 +335,9 @@ export function openOutboxSql(storage: DurableObjectStorage): OutboxSql {
         times,
         retryAt(times),
       );
+    },
+    noteUnstored(seq) {
+      sql.exec("INSERT OR IGNORE INTO troubles (seq, times, retry_at) VALUES (?, 0, 0)", seq);
     },
     setAside(seq, until) {
       sql.exec(
@@ -393,14 +414,25 @@ export function openOutboxSql(storage: DurableObjectStorage): OutboxSql {
       });
       return old.length === PURGE_BATCH;
     },
-    oldestDoneAt: () =>
-      first(
-        sql.exec<{ done_at: number }>(
-          `SELECT done_at FROM (SELECT seq, done_at FROM events WHERE seq < ? ORDER BY seq LIMIT ${PURGE_BATCH})
-           WHERE done_at IS NOT NULL LIMIT 1`,
+    oldestDoneAt() {
+      const { at, looked } = sql
+        .exec<{ at: number | null; looked: number }>(
+          `SELECT min(done_at) AS at, count(*) AS looked
+           FROM (SELECT done_at FROM events WHERE seq < ? ORDER BY seq LIMIT ${PURGE_BATCH})`,
           newestSeq(),
-        ),
-      )?.done_at,
+        )
+        .one();
+      return at ?? (looked === PURGE_BATCH ? 0 : undefined);
+    },
+    waiting: (storedBefore, pairKeys) =>
+      sql
+        .exec<{ events: number; unreachable: number }>(
+          `SELECT count(*) AS events, coalesce(sum(NOT ${keyed(pairKeys)}), 0) AS unreachable
+           FROM events WHERE done_at IS NULL AND stored_at < ?`,
+          ...pairKeys,
+          storedBefore,
+        )
+        .one(),
   };
 }
 

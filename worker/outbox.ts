@@ -1,22 +1,13 @@
 import { DurableObject } from "cloudflare:workers";
-import { decodeBase64, encodeBase64 } from "../shared/bytes.ts";
+import { encodeBase64 } from "../shared/bytes.ts";
 import { SEAL_OVERHEAD_BYTES, sealInPlace, sealTag } from "../shared/cryptobox.ts";
-import {
-  CLOSE,
-  DRAIN_SUBPROTOCOL,
-  drainProof,
-  HEARTBEAT_MS,
-  parseToEdge,
-  type ToEdge,
-} from "../shared/drain.ts";
+import { CLOSE, DRAIN_SUBPROTOCOL, HEARTBEAT_MS, parseToEdge, type ToEdge } from "../shared/drain.ts";
 import { describeError, OnionhookError } from "../shared/errors.ts";
 import { draftEvent, replaceLeadingNul } from "../shared/event.ts";
-import { openReceipt } from "../shared/receipt.ts";
 import type { Report } from "../shared/report.ts";
 import { Alarm } from "./alarm.ts";
 import { configOf, type EdgeConfig, type Recipient, type Settings } from "./config.ts";
 import {
-  type Challenged,
   type Drain,
   fillWindow,
   type Input,
@@ -25,28 +16,28 @@ import {
   stepDrain,
   type Surroundings,
 } from "./drain.ts";
+import { isProven } from "./drain-proof.ts";
 import { DrainSockets } from "./drain-sockets.ts";
 import { type Keyring, openKeyring } from "./keyring.ts";
 import { type EventRow, openOutboxSql, type OutboxSql, type ReplayOf } from "./outbox-sql.ts";
 import { printReport } from "./print-report.ts";
+import { receiptFault } from "./receipt-check.ts";
 import { recipientOf } from "./recipient.ts";
-import { LARGE_BYTES, parseTake, type TakeCall, type Taken, type TakeRequest } from "./take.ts";
+import { fill, LARGE_BYTES, parseTake, type TakeCall, type Taken, type TakeRequest } from "./take.ts";
 
 const CHALLENGE_BYTES = 32;
-/** Of Ed25519 (RFC 8032). */
-const SIGNATURE_BYTES = 64;
 /** A new circuit of Tor's takes seconds; a socket is closed within 10 s, the alarm's delay included. */
 const PROVE_MS = 9000;
 /** An alarm costs a row written: a flood of sockets may cost one a second, not one each. */
 const PROVE_PAUSE_MS = 1000;
-/** Sockets that may wait to be proven: beyond, the oldest makes room. */
+/** Sockets that may wait to be proven: beyond, one of them makes room. */
 const MAX_UNPROVEN = 1000;
 /** After this long without a heartbeat, what a relay had is given to another. */
 const LEASE_MS = 4 * HEARTBEAT_MS + 10_000;
+/** Undone for longer, events are reported, once in this time. */
+const WAITING_MS = 60 * 60 * 1000;
 /** Purging costs a wake-up and an alarm's row: not for every event. */
 const PURGE_PAUSE_MS = 60 * 60 * 1000;
-/** Read from a stream at a time. */
-const FILL_BYTES = 1024 * 1024;
 /** How long a troublesome event is left alone: twice the first for each time, so 8 minutes when it is set aside. */
 const RETRY_MS = { first: 60_000, cap: 60 * 60 * 1000 };
 const DAY_MS = 24 * 60 * 60 * 1000;
@@ -69,6 +60,8 @@ export class Outbox extends DurableObject<Settings> {
   #keyring: Keyring | undefined;
   #alarm: Alarm | undefined;
   #large: Promise<unknown> = Promise.resolve();
+  /** Events that went from one relay to another over a false receipt, since the object woke. */
+  readonly #passedOn = new Set<number>();
 
   constructor(state: DurableObjectState, env: Settings) {
     super(state, env);
@@ -97,6 +90,10 @@ export class Outbox extends DurableObject<Settings> {
    */
   async take(call: TakeCall, payload: Uint8Array | ReadableStream<Uint8Array>): Promise<Taken> {
     const request = parseTake(call);
+    return this.#take(request, payload).catch((error: unknown) => this.#refuse(request.id, error));
+  }
+
+  async #take(request: TakeRequest, payload: Uint8Array | ReadableStream<Uint8Array>): Promise<Taken> {
     const duplicate = this.#duplicateOf(request);
     if (duplicate) {
       if (payload instanceof ReadableStream) await payload.cancel();
@@ -107,6 +104,14 @@ export class Outbox extends DurableObject<Settings> {
     const turn = this.#large.then(store);
     this.#large = turn.catch(() => {});
     return turn;
+  }
+
+  /** Says here what went wrong: of an error that goes to the Worker only the message is left. */
+  #refuse(delivery: string, error: unknown): never {
+    const sqlite = /\bSQLITE_[A-Z]+\b/.exec(String(error))?.[0];
+    const said = sqlite === undefined ? describeError(error) : { code: sqlite, message: "the store failed" };
+    this.#report("error", { ...said, stream: this.#stream, delivery });
+    throw error;
   }
 
   async #store(request: TakeRequest, payload: Uint8Array | ReadableStream<Uint8Array>): Promise<Taken> {
@@ -122,8 +127,6 @@ export class Outbox extends DurableObject<Settings> {
     if (duplicate) return duplicate;
     const now = Date.now();
     const before = this.#sql.find(bodyTag);
-    // Lost, and here again: it is not to be looked for any more.
-    if (before && !before.done) this.#sql.markDone(before.seq, now);
     const seq = this.#sql.nextSeq();
     const sealed = draft.finish({
       v: 1,
@@ -148,15 +151,20 @@ export class Outbox extends DurableObject<Settings> {
       pair_key: pair.id,
     };
     this.#sql.insert(row, bodyTag, sealed, now);
+    // Lost, and here again: it is not to be looked for any more.
+    if (before && !before.done) this.#sql.markDone(before.seq, now);
     this.#reportStored(id, seq, sealed.length, false);
+    this.#alarm?.arm(now + WAITING_MS);
     this.#sendOn();
     return { stream: this.#stream, seq, duplicate: false };
   }
 
   /** What is stored of the same body, unless somebody asked GitHub to deliver it once more. */
-  #duplicateOf({ id, bodyTag }: TakeRequest): Taken | undefined {
+  #duplicateOf({ id, bodyTag, repeatable }: TakeRequest): Taken | undefined {
     const before = this.#sql.find(bodyTag);
-    if (!before || (before.delivery === id && (before.done || this.#isLost(before.seq)))) return undefined;
+    if (!before) return undefined;
+    const again = before.done ? before.delivery === id || repeatable : this.#isLost(before.seq);
+    if (again) return undefined;
     this.#reportStored(id, before.seq, before.bytes, true);
     return { stream: this.#stream, seq: before.seq, duplicate: true };
   }
@@ -176,9 +184,10 @@ export class Outbox extends DurableObject<Settings> {
     const { 0: client, 1: server } = new WebSocketPair();
     const now = Date.now();
     const unproven = this.#sockets.unproven();
-    const [oldest] = unproven;
-    if (oldest && unproven.length >= MAX_UNPROVEN)
-      this.#close(oldest[0], CLOSE.crowded, "too many sockets wait");
+    // Not the oldest: a relay takes longer through Tor than a flood to come up to it.
+    const victim = unproven[Math.floor(Math.random() * unproven.length)];
+    if (victim && unproven.length >= MAX_UNPROVEN)
+      this.#close(victim[0], CLOSE.crowded, "too many sockets wait");
     const challenge = encodeBase64(crypto.getRandomValues(new Uint8Array(CHALLENGE_BYTES)));
     const { host } = new URL(request.url);
     this.#sockets.accept(server, { v: 2, phase: "challenged", host, challenge, since: now });
@@ -208,18 +217,11 @@ export class Outbox extends DurableObject<Settings> {
 
   async #inputOf(message: ToEdge, drain: Drain | undefined): Promise<Input> {
     if (message.type !== "hello") return message;
-    const { relay, signature } = message;
-    const proven = drain?.phase === "challenged" && (await this.#isProven(relay, signature, drain));
-    return { type: "hello", relay, proven };
-  }
-
-  async #isProven(relay: string, signature: string, { host, challenge }: Challenged): Promise<boolean> {
-    const grant = this.#config.relays.get(relay);
-    if (!grant || !this.#recipient) return false;
-    if (grant.recipients && !grant.recipients.includes(this.#recipient.name)) return false;
-    const proof = drainProof(host, this.#stream, decodeBase64(challenge));
-    for (const key of grant.keys) if (await isSignature(signature, proof, key)) return true;
-    return false;
+    const { relay, resume = false } = message;
+    const place = this.#recipient && { stream: this.#stream, recipient: this.#recipient.name };
+    const proven =
+      drain?.phase === "challenged" && !!place && (await isProven(message, drain, place, this.#config));
+    return { type: "hello", relay, proven, resumed: proven && resume && this.#mayResume(relay) };
   }
 
   /** A relay that closes the socket itself leaves what it has to whoever connects next. */
@@ -246,22 +248,30 @@ export class Outbox extends DurableObject<Settings> {
   #ended(socket: WebSocket): Open | undefined {
     const drain = this.#sockets.forget(socket);
     if (drain?.phase !== "open") return undefined;
-    const [first] = drain.unstored;
+    const [first, ...others] = drain.unstored;
     if (first) this.#addTrouble(first[0]);
-    this.#noteAbsences();
+    for (const [seq] of others) this.#sql.noteUnstored(seq);
+    this.#noteAbsences(drain.whole ? drain.relay : undefined);
     return drain;
+  }
+
+  /** Whether all that the relay has is known: what it did not say `stored` for was noted. */
+  #mayResume(relay: string): boolean {
+    const here = this.#sockets.open().find(([, drain]) => drain.relay === relay);
+    if (here) return here[1].whole;
+    return !this.#sql.holders().includes(relay) || this.#sql.isAbsenceKnown(relay);
   }
 
   #isHere(relay: string): boolean {
     return this.#sockets.open().some(([, drain]) => drain.relay === relay);
   }
 
-  /** Relays that have events and are not connected lose them after a while. */
-  #noteAbsences(): void {
+  /** Relays that have events and are not connected lose them after a while. `known`: it may resume until then. */
+  #noteAbsences(known?: string): void {
     const until = Date.now() + LEASE_MS;
     for (const relay of this.#sql.holders()) {
       if (this.#isHere(relay)) continue;
-      this.#sql.setAbsent(relay, until);
+      this.#sql.setAbsent(relay, until, relay === known);
       this.#alarm?.arm(until);
     }
   }
@@ -278,11 +288,18 @@ export class Outbox extends DurableObject<Settings> {
       for (const { relay, until } of this.#sql.absences()) if (until <= now) this.#setFree(relay);
       const more = this.#recipient && this.#sql.purge(now - this.#recipient.retentionMs);
       this.#sendOn();
+      this.#reportWaiting(now);
       this.#alarm?.arm(more ? now : this.#due(now));
     } catch (error) {
       this.#report("error", { ...describeError(error), stream: this.#stream });
       this.#alarm?.arm(now + PURGE_PAUSE_MS);
     }
+  }
+
+  /** What nobody fetches must not wait in silence: a key that was taken out, a stream that no relay names. */
+  #reportWaiting(now: number): void {
+    const waiting = this.#sql.waiting(now - WAITING_MS, this.#keyring?.ids ?? []);
+    if (waiting.events > 0) this.#report("waiting", { stream: this.#stream, ...waiting });
   }
 
   /** A relay that went silent matters only where another can have its events. */
@@ -315,6 +332,7 @@ export class Outbox extends DurableObject<Settings> {
       ...silent,
       ...this.#sql.absences().map(({ until }) => until),
       this.#sql.nextRetryAt(now),
+      this.#sql.hasUndone() ? now + WAITING_MS : undefined,
       oldestDone === undefined ? undefined : this.#purgeAt(oldestDone, now),
     ].filter((time) => time !== undefined);
     return times.length === 0 ? undefined : Math.min(...times);
@@ -340,7 +358,7 @@ export class Outbox extends DurableObject<Settings> {
     return {
       now,
       newest: this.#sql.newestSeq(),
-      next: (relay, seq) => whole((after) => this.#sql.nextFor(relay, after, ids), seq),
+      next: (relay, seq, resumed) => whole((after) => this.#sql.nextFor(relay, after, ids, resumed), seq),
       nextFreed: (seq) => whole((after) => this.#sql.nextFreed(after, ids), seq),
       nextReplay: (relay, [from, to]) =>
         whole((after) => this.#sql.nextReplay([after + 1, to], relay, ids), from - 1),
@@ -370,24 +388,27 @@ export class Outbox extends DurableObject<Settings> {
   #finish(seq: number, receipt: string | undefined): string | undefined {
     const row = this.#sql.get(seq);
     if (!row) return "ERR_UNKNOWN_EVENT";
+    if (row.done) return undefined;
     if (this.#recipient?.receipts !== false) {
-      const fault = receipt === undefined ? "ERR_RECEIPT_MISSING" : this.#receiptFault(row, receipt);
+      const fault =
+        receipt === undefined
+          ? "ERR_RECEIPT_MISSING"
+          : receiptFault(receipt, this.#stream, row, this.#keyring);
       if (fault !== undefined) return fault;
     }
-    if (!row.done) {
-      const now = Date.now();
-      this.#sql.markDone(seq, now);
-      this.#sql.clearTrouble(seq);
-      this.#alarm?.arm(this.#purgeAt(now, now));
-      this.#report("done", { delivery: row.delivery, stream: this.#stream, seq });
-    }
+    const now = Date.now();
+    this.#sql.markDone(seq, now);
+    this.#sql.clearTrouble(seq);
+    this.#alarm?.arm(this.#purgeAt(now, now));
+    this.#report("done", { delivery: row.delivery, stream: this.#stream, seq });
     return undefined;
   }
 
-  /** What a relay brought a false receipt for, another relay may try: a few times at once, then rarely. */
+  /** What a relay brought a false receipt for, another relay may try; not for ever from one to the other. */
   #passOn(seq: number, relay: string): void {
-    if (this.#config.relays.size < 2 || !this.#sql.releaseOne(seq, relay)) return;
-    this.#addTrouble(seq);
+    if (this.#config.relays.size < 2 || this.#passedOn.has(seq)) return;
+    if (!this.#sql.releaseOne(seq, relay)) return;
+    this.#passedOn.add(seq);
     for (const [socket, drain] of this.#sockets.open()) {
       if (drain.relay === relay) continue;
       this.#fill(socket, { ...drain, freed: Math.min(drain.freed ?? seq - 1, seq - 1) });
@@ -396,28 +417,6 @@ export class Outbox extends DurableObject<Settings> {
 
   #addTrouble(seq: number): void {
     this.#sql.addTrouble(seq, (times) => Date.now() + Math.min(RETRY_MS.cap, RETRY_MS.first * 2 ** times));
-  }
-
-  #receiptFault(row: EventRow, receipt: string): string | undefined {
-    const ids = row.pair_key === null ? (this.#keyring?.ids ?? []) : [row.pair_key];
-    let fault = "ERR_KEY_REVOKED";
-    for (const id of ids) {
-      const pair = this.#keyring?.byId(id);
-      if (!pair) continue;
-      try {
-        const said = openReceipt(decodeBase64(receipt), pair.shared);
-        const isThis =
-          said.stream === this.#stream &&
-          said.seq === row.seq &&
-          said.delivery === row.delivery &&
-          said.tag === row.tag;
-        if (isThis) return undefined;
-        fault = "ERR_RECEIPT";
-      } catch (error) {
-        fault = error instanceof OnionhookError ? error.code : "ERR_RECEIPT";
-      }
-    }
-    return fault;
   }
 
   /** Sends what is undone to the relays that have room for it. */
@@ -436,8 +435,12 @@ export class Outbox extends DurableObject<Settings> {
   /** The store failed: the relay dials anew, and is sent again what it may not have got. */
   #fail(socket: WebSocket, error: unknown): void {
     this.#report("error", { ...describeError(error), stream: this.#stream });
-    this.#sockets.forget(socket);
-    socket.close(INTERNAL_ERROR, "the outbox failed");
+    try {
+      this.#close(socket, INTERNAL_ERROR, "the outbox failed");
+    } catch {
+      // Not even that could be noted: the constructor finds out what the relay has.
+      socket.close(INTERNAL_ERROR, "the outbox failed");
+    }
   }
 
   #act(socket: WebSocket, [drain, outputs]: [Drain, Output[]]): void {
@@ -445,19 +448,29 @@ export class Outbox extends DurableObject<Settings> {
     for (const output of outputs) this.#perform(socket, drain, output);
   }
 
+  #sendEvent(socket: WebSocket, drain: Drain, row: EventRow, isReplay: boolean): void {
+    const { seq, topic, delivery, bytes } = row;
+    try {
+      if (drain.phase === "open") this.#sql.lease(seq, drain.relay);
+      if (this.#config.relays.size > 1) this.#alarm?.arm(Date.now() + LEASE_MS);
+      const replay = isReplay ? { replay: true } : {};
+      socket.send(JSON.stringify({ type: "event", seq, topic, delivery, bytes, ...replay }));
+      for (const chunk of this.#sql.chunks(seq)) socket.send(chunk);
+    } catch (error) {
+      // The connection ends over it: this event is the reason, and not the first under way.
+      const others = drain.phase === "open" ? drain.unstored.filter(([other]) => other !== seq) : [];
+      if (drain.phase === "open")
+        this.#sockets.keep(socket, { ...drain, unstored: [[seq, bytes], ...others] });
+      throw error;
+    }
+  }
+
   #perform(socket: WebSocket, drain: Drain, output: Output): void {
     switch (output.do) {
       case "send":
         return socket.send(JSON.stringify(output.message));
-      case "sendEvent": {
-        const { seq, topic, delivery, bytes } = output.row;
-        if (drain.phase === "open") this.#sql.lease(seq, drain.relay);
-        if (this.#config.relays.size > 1) this.#alarm?.arm(Date.now() + LEASE_MS);
-        const replay = output.replay ? { replay: true } : {};
-        socket.send(JSON.stringify({ type: "event", seq, topic, delivery, bytes, ...replay }));
-        for (const chunk of this.#sql.chunks(seq)) socket.send(chunk);
-        return;
-      }
+      case "sendEvent":
+        return this.#sendEvent(socket, drain, output.row, output.replay);
       case "admit":
         this.#sql.clearAbsence(output.relay);
         for (const [other, { relay }] of this.#sockets.open()) {
@@ -473,47 +486,6 @@ export class Outbox extends DurableObject<Settings> {
   }
 }
 
-/** @throws OnionhookError `ERR_BODY_LENGTH` when there are not exactly as many bytes as there is room. */
-async function fill(room: Uint8Array, payload: Uint8Array | ReadableStream<Uint8Array>): Promise<void> {
-  if (payload instanceof Uint8Array) {
-    if (payload.length !== room.length) throw wrongLength();
-    return room.set(payload);
-  }
-  const reader = payload.getReader({ mode: "byob" });
-  // As it comes, a stream has pieces of 4 KiB, each of which costs its turn.
-  let piece = new Uint8Array(FILL_BYTES);
-  for (let at = 0; ;) {
-    const { done, value } = await reader.readAtLeast(piece.length, piece);
-    if (value) {
-      if (at + value.length > room.length) throw wrongLength();
-      room.set(value, at);
-      at += value.length;
-    }
-    if (done || !value || value.length < FILL_BYTES) {
-      if (at !== room.length) throw wrongLength();
-      return;
-    }
-    piece = new Uint8Array(value.buffer);
-  }
-}
-
-function wrongLength(): OnionhookError {
-  return new OnionhookError("ERR_BODY_LENGTH", "the payload has another size than was announced");
-}
-
 function replayOf(of: (ToEdge & { type: "replay" })["of"]): ReplayOf {
   return "since" in of ? { since: Date.parse(of.since), until: Date.parse(of.until) } : of;
-}
-
-async function isSignature(base64: string, message: Uint8Array, publicKey: Uint8Array): Promise<boolean> {
-  let signature: Uint8Array;
-  try {
-    signature = decodeBase64(base64);
-  } catch {
-    return false;
-  }
-  // WebCrypto throws for any other length.
-  if (signature.length !== SIGNATURE_BYTES) return false;
-  const key = await crypto.subtle.importKey("raw", publicKey, "Ed25519", false, ["verify"]);
-  return crypto.subtle.verify("Ed25519", key, signature, message);
 }

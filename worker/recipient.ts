@@ -5,9 +5,9 @@ import { type EdgeConfig, MAX_STREAMS, type Recipient } from "./config.ts";
 /** Whether `repository` (`owner/name`) is one of `patterns`: itself, or `owner/*`. */
 export function matchesRepository(patterns: readonly string[], repository: string | undefined): boolean {
   if (repository === undefined) return false;
-  const name = repository.toLowerCase();
-  const ofOwner = `${name.slice(0, name.indexOf("/"))}/*`;
-  return patterns.includes(name) || patterns.includes(ofOwner);
+  const [owner, name, ...more] = repository.toLowerCase().split("/");
+  if (!owner || !name || more.length > 0) return false;
+  return patterns.includes(`${owner}/${name}`) || patterns.includes(`${owner}/*`);
 }
 
 /** Whether the recipient gets this event: its filters let it through, and there is a key to seal it with. */

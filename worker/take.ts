@@ -23,6 +23,8 @@ const schema = v.object({
   form: v.optional(v.boolean(), false),
   leadingNul: v.array(v.number()),
   bodyTag: v.string(),
+  /** Whether the same body may be meant twice: it is a duplicate only until it is done. */
+  repeatable: v.optional(v.boolean(), false),
 });
 
 export type TakeCall = v.InferInput<typeof schema>;
@@ -42,4 +44,38 @@ export function parseTake(call: unknown): TakeRequest {
   if (!request.success)
     throw new OnionhookError("ERR_VERSION", "Worker and outbox are of versions that do not fit together");
   return request.output;
+}
+
+/** Read from a stream at a time. */
+const FILL_BYTES = 1024 * 1024;
+
+/** @throws OnionhookError `ERR_BODY_LENGTH` when there are not exactly as many bytes as there is room. */
+export async function fill(
+  room: Uint8Array,
+  payload: Uint8Array | ReadableStream<Uint8Array>,
+): Promise<void> {
+  if (payload instanceof Uint8Array) {
+    if (payload.length !== room.length) throw wrongLength();
+    return room.set(payload);
+  }
+  const reader = payload.getReader({ mode: "byob" });
+  // As it comes, a stream has pieces of 4 KiB, each of which costs its turn.
+  let piece = new Uint8Array(FILL_BYTES);
+  for (let at = 0; ;) {
+    const { done, value } = await reader.readAtLeast(piece.length, piece);
+    if (value) {
+      if (at + value.length > room.length) throw wrongLength();
+      room.set(value, at);
+      at += value.length;
+    }
+    if (done || !value || value.length < FILL_BYTES) {
+      if (at !== room.length) throw wrongLength();
+      return;
+    }
+    piece = new Uint8Array(value.buffer);
+  }
+}
+
+function wrongLength(): OnionhookError {
+  return new OnionhookError("ERR_BODY_LENGTH", "the payload has another size than was announced");
 }

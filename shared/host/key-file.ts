@@ -25,7 +25,7 @@ export function readSecretFile(path: string): string {
   } catch (cause) {
     if (cause instanceof OnionhookError) throw cause;
     throw new OnionhookError("ERR_KEY_FILE", `${path} cannot be read (${errnoCode(cause) ?? "unknown"})`, {
-      hint: "make keys with: onionhook keys new",
+      hint: "make keys with: npm run onionhook -- keys new",
       cause,
     });
   }

@@ -22,6 +22,24 @@ function onionhook(...args: string[]): Promise<Ran> {
   });
 }
 
+/** A webhook's receiver, which keeps what it gets and says 202. */
+async function startHook() {
+  const seen: { request: IncomingMessage; body: string }[] = [];
+  const server = createServer((request, response) => {
+    let body = "";
+    request
+      .on("data", (chunk: Buffer) => (body += chunk.toString()))
+      .on("end", () => {
+        seen.push({ request, body });
+        response.writeHead(202, { "content-type": "application/json" }).end('{"seq":1}');
+      });
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = server.address();
+  const port = typeof address === "object" && address ? address.port : 0;
+  return { url: `http://127.0.0.1:${port}/hook`, seen, close: () => void server.close() };
+}
+
 describe("onionhook", () => {
   let folder: string;
   beforeEach(() => {
@@ -51,6 +69,36 @@ describe("onionhook", () => {
       expect(wrong.stderr).toContain("(ERR_USAGE)");
     },
   );
+
+  it.each([
+    ["dev", "9000"],
+    ["relay", "relay.json"],
+    ["router", "router.json"],
+    ["builder", "builder.json"],
+    ["send", "push"],
+    ["keys", "autobahn", "out.json"],
+  ])("%s refuses %s, which npm may have left of an option", async (...args) => {
+    const { code, stderr } = await onionhook(...args);
+    expect(code).toBe(2);
+    expect(stderr).toContain(`"${args.at(-1)}" is nothing that this command takes (ERR_USAGE)`);
+    expect(stderr).toContain("npm start -- --once");
+  });
+
+  it.each([
+    [["relay"], "--config is missing"],
+    [["router"], "--config is missing"],
+    [["builder"], "--config is missing"],
+    [["send"], "--secret-file is missing"],
+    [["keys", "autobahn"], "--out is missing"],
+    [["keys"], "keys new, or keys autobahn"],
+    [["dev", "--port", "http"], "--port http is no port"],
+    [["dev", "--once", "--no-sample"], "--once waits for the sample"],
+  ])("%j is wrong usage: exit code 2", async (args, message) => {
+    const { code, stderr } = await onionhook(...args);
+    expect(code).toBe(2);
+    expect(stderr).toContain(message);
+    expect(stderr).toContain("(ERR_USAGE)");
+  });
 
   it.each(["relay", "router", "builder"])(
     "%s names every fault of its configuration at once",
@@ -107,7 +155,7 @@ describe("onionhook", () => {
       expect(Object.keys(made[1]?.public ?? {})).toEqual(["key", "crossbar"]);
       expect(readdirSync(folder)).toHaveLength(2);
       const wrong = await onionhook("keys", "new", "bulider-box", "--dir", folder);
-      expect(wrong.code).toBe(1);
+      expect(wrong.code).toBe(2);
       expect(wrong.stderr).toContain("one of: edge-box builder-box");
     });
   });
@@ -166,19 +214,7 @@ describe("onionhook", () => {
       writeFileSync(secretFile, "It's a Secret to Everybody\n", { mode: 0o600 });
       const payload = join(folder, "payload.json");
       writeFileSync(payload, '{"zen":"Keep it logically awesome."}');
-      const seen: { request: IncomingMessage; body: string }[] = [];
-      const server = createServer((request, response) => {
-        let body = "";
-        request
-          .on("data", (chunk: Buffer) => (body += chunk.toString()))
-          .on("end", () => {
-            seen.push({ request, body });
-            response.writeHead(202, { "content-type": "application/json" }).end('{"seq":1}');
-          });
-      });
-      await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-      const address = server.address();
-      const url = `http://127.0.0.1:${typeof address === "object" && address ? address.port : 0}/hook`;
+      const hook = await startHook();
       try {
         const { code, stdout } = await onionhook(
           "send",
@@ -187,7 +223,7 @@ describe("onionhook", () => {
           "--file",
           payload,
           "--url",
-          url,
+          hook.url,
           "--secret-file",
           secretFile,
           "--json",
@@ -195,9 +231,10 @@ describe("onionhook", () => {
         expect(code).toBe(0);
         expect(JSON.parse(stdout)).toMatchObject({ event: "ping", status: 202, answer: { seq: 1 } });
       } finally {
-        server.close();
+        hook.close();
       }
-      const [{ request, body } = { request: undefined, body: "" }] = seen;
+      const [{ request, body } = { request: undefined, body: "" }] = hook.seen;
+      expect(body).toBe(readFileSync(payload, "utf8"));
       const hmac = createHmac("sha256", "It's a Secret to Everybody").update(body).digest("hex");
       expect(request?.headers).toMatchObject({
         "content-type": "application/json",
@@ -206,6 +243,20 @@ describe("onionhook", () => {
         "x-hub-signature-256": `sha256=${hmac}`,
         "user-agent": expect.stringMatching(/^GitHub-Hookshot\//),
       });
+    });
+
+    it("makes each example another body, by the member sent_at", async () => {
+      const secretFile = join(folder, "webhook.key");
+      writeFileSync(secretFile, "It's a Secret to Everybody\n", { mode: 0o600 });
+      const hook = await startHook();
+      try {
+        for (const _ of [1, 2]) await onionhook("send", "--url", hook.url, "--secret-file", secretFile);
+      } finally {
+        hook.close();
+      }
+      const times = hook.seen.map(({ body }) => (JSON.parse(body) as { sent_at?: string }).sent_at);
+      expect(times).toEqual([expect.stringMatching(/^\d{4}-.*Z$/), expect.stringMatching(/^\d{4}-.*Z$/)]);
+      expect(times[0]).not.toBe(times[1]);
     });
 
     it("says when nobody answers, and when there is no example of an event", async () => {

@@ -30,8 +30,8 @@ const refusalCodes = [...read("worker/refusal.ts").matchAll(/^ {2}(ERR_[A-Z_]+):
 
 /** All of the edge, but for reconciliation, whose codes stand in docs/reconciliation.md. */
 const edgeSource = [
-  "app body config drain drain-sockets event-shape form github keyring main outbox-sql outbox recipient refusal",
-  "signature take",
+  "app body config drain drain-proof drain-sockets event-shape form github keyring main outbox-sql outbox",
+  "receipt-check recipient refusal signature take",
 ]
   .join(" ")
   .split(" ")
@@ -56,7 +56,8 @@ describe("docs/edge.md, Refused receipts", () => {
     const from = outbox.indexOf("  #finish(");
     const to = outbox.indexOf("  #sendOn(");
     expect(from > 0 && to > from).toBe(true);
-    const sent = new Set([...codesIn(outbox.slice(from, to)), ...codesIn(receiptSource)]);
+    const check = read("worker/receipt-check.ts");
+    const sent = new Set([...codesIn(outbox.slice(from, to)), ...codesIn(check), ...codesIn(receiptSource)]);
     expect(sent.size).toBeGreaterThan(3);
     expect(new Set(rows("Refused receipts").map(([code]) => code))).toEqual(sent);
   });

@@ -188,16 +188,17 @@ describe(`${REQUESTS} mutated requests of the seed ${SEED}, to the edge under wo
     expect(memory.end - memory.warm).toBeLessThan(MAX_GROWTH_BYTES);
   });
 
-  it("are stored once for each body, and numbered without a gap", () => {
-    const bodies = new Set(taken.map(({ expected }) => expected.payload));
+  it("are stored once for each body of an event, and numbered without a gap", () => {
+    const bodyOf = ({ event, payload }: Acceptance) => `${event}:${payload}`;
+    const bodies = new Set(taken.map(({ expected }) => bodyOf(expected)));
     expect(stored()).toHaveLength(bodies.size);
     const seqs = stored()
       .map(({ seq }) => seq)
       .toSorted((a, b) => a - b);
     expect(seqs).toEqual(Array.from({ length: bodies.size }, (_, index) => index + 1));
-    const payloads = new Map(stored().map(({ seq, expected }) => [seq, expected.payload]));
+    const payloads = new Map(stored().map(({ seq, expected }) => [seq, bodyOf(expected)]));
     for (const { index, duplicate, seq, expected } of taken)
-      if (duplicate) expect(payloads.get(seq) === expected.payload, `${index}`).toBe(true);
+      if (duplicate) expect(payloads.get(seq) === bodyOf(expected), `${index}`).toBe(true);
   });
 
   it("come out of the drain as they were sent, byte for byte", () => {

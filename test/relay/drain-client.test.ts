@@ -206,6 +206,22 @@ describe("the relay's drains", () => {
     await vi.waitFor(() => expect(errors[0]).toMatchObject({ code, hint: expect.stringContaining(hint) }));
   });
 
+  it("resume where they were, but not in a new process, and not once the queue had to be filled anew", async () => {
+    const exit = await exitProxy();
+    const door = await frontDoor({ exit });
+    const { client, opened } = drain(urlOf(door), exit.address);
+    const resumes = () =>
+      door.messages.flatMap((message) => (message.type === "hello" ? [message.resume] : []));
+    await vi.waitFor(() => expect(opened).toHaveLength(1));
+    for (const socket of door.sockets) socket.terminate();
+    await vi.waitFor(() => expect(opened).toHaveLength(2));
+    client.restart();
+    await vi.waitFor(() => expect(opened).toHaveLength(3));
+    for (const socket of door.sockets) socket.terminate();
+    await vi.waitFor(() => expect(opened).toHaveLength(4));
+    expect(resumes()).toEqual([false, true, false, true]);
+  });
+
   describe("of several streams", () => {
     const streamIn = (url: string) => new URL(url, "http://edge").searchParams.get("stream") ?? "";
 

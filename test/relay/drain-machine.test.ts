@@ -7,6 +7,7 @@ const identity: DrainIdentity = {
   relay: "relay",
   window: 64,
   stream: undefined,
+  resume: () => false,
   prove: (stream, challenge) => `proof:${stream}:${Buffer.from(challenge).toString("hex")}`,
 };
 const challenge = Buffer.alloc(32, 7);
@@ -44,7 +45,12 @@ describe("the relay's side of the drain", () => {
     expect(outputs).toEqual([
       {
         do: "send",
-        message: { type: "hello", relay: "relay", signature: `proof:builder:${challenge.toString("hex")}` },
+        message: {
+          type: "hello",
+          relay: "relay",
+          signature: `proof:builder:${challenge.toString("hex")}`,
+          resume: false,
+        },
       },
       { do: "opened", stream: "builder" },
       { do: "send", message: { type: "credit", events: 64 } },

@@ -104,7 +104,7 @@ describe("a wrong key", () => {
     const error = refusalOf(text, "box", "secret");
     expect(error.code).toBe("ERR_KEY");
     expect(error.message).toMatch(new RegExp(`^EDGE_BOX_KEY ${says}`));
-    expect(error.hint).toContain("onionhook keys new");
+    expect(error.hint).toContain("onionhook -- keys new");
   });
 
   const mixUps = everySort.flatMap((found) => everySort.map((expected) => ({ found, expected })));

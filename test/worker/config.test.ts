@@ -64,10 +64,10 @@ describe("the edge's settings", () => {
     );
     const two = parse({ RELAYS: { one: [signKey, bindings.RELAYS["relay-two"]] } }).relays.get("one");
     expect(two?.keys).toEqual([relays["relay-one"].publicKey, relays["relay-two"].publicKey]);
-    const grant = parse({ RELAYS: { one: { sign_public: signKey, recipients: ["docs"] } } }).relays.get(
+    const grant = parse({ RELAYS: { one: { sign_public: signKey, recipients: ["builder"] } } }).relays.get(
       "one",
     );
-    expect(grant).toEqual({ keys: [relays["relay-one"].publicKey], recipients: ["docs"] });
+    expect(grant).toEqual({ keys: [relays["relay-one"].publicKey], recipients: ["builder"] });
   });
 
   it("compare names of GitHub's in lower case", () => {
@@ -208,7 +208,7 @@ describe("the edge's settings", () => {
     const error = faultOf(() => parse(settings));
     expect([error.code, error.hint]).toEqual([
       "ERR_EDGE_CONFIG",
-      expect.stringContaining("onionhook keys new"),
+      expect.stringContaining("onionhook -- keys new"),
     ]);
     expect(error.message).toContain(says);
     for (const secret of [bindings.WEBHOOK_SECRET, SECRET, "hunter2", secretKey.slice(-44, -10)])
@@ -236,8 +236,8 @@ describe("the edge's settings", () => {
   ];
   test.for(badKeys)("have no recipient's key, wherever it stands, that is $name", ({ key, says }) => {
     const places: [Record<string, unknown>, string][] = [
-      [{ box_public: key }, "RECIPIENTS.docs.box_public.webhook.github..0"],
-      [{ box_public: [boxKey, key] }, "RECIPIENTS.docs.box_public.webhook.github..1"],
+      [{ box_public: key }, "RECIPIENTS.docs.box_public.0"],
+      [{ box_public: [boxKey, key] }, "RECIPIENTS.docs.box_public.1"],
       [{ box_public: { "webhook.github.push": key } }, "RECIPIENTS.docs.box_public.webhook.github.push.0"],
     ];
     for (const [settings, path] of places) {

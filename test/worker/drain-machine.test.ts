@@ -20,12 +20,14 @@ const open: Open = {
   relay: "relay-one",
   window: 0,
   cursor: 0,
+  resumed: false,
+  whole: false,
   freed: null,
   unstored: [],
   replays: [],
   heardAt: NOW,
 };
-const hello: Input = { type: "hello", relay: "relay-one", proven: true };
+const hello: Input = { type: "hello", relay: "relay-one", proven: true, resumed: false };
 
 describe("the table of states", () => {
   const unexpected = (type: string): Output => ({
@@ -46,6 +48,16 @@ describe("the table of states", () => {
       drain: challenged,
       input: hello,
       next: open,
+      outputs: [
+        { do: "admit", relay: "relay-one" },
+        { do: "send", message: { type: "welcome" } },
+      ],
+    },
+    {
+      name: "challenged + hello, proven, to go on → open, and what the relay stored is not asked for",
+      drain: challenged,
+      input: { ...hello, resumed: true },
+      next: { ...open, resumed: true, whole: true },
       outputs: [
         { do: "admit", relay: "relay-one" },
         { do: "send", message: { type: "welcome" } },
@@ -119,7 +131,7 @@ describe("the table of states", () => {
       name: "open + replay → how many, then the events, marked as such",
       drain: { ...open, window: 2, cursor: 3 },
       input: { type: "replay", id: 7, of: { from: 2, to: 3 } },
-      next: { ...open, window: 2, cursor: 3, unstored: underWay(2, 3) },
+      next: { ...open, window: 2, cursor: 3, whole: true, unstored: underWay(2, 3) },
       outputs: [
         { do: "send", message: { type: "replaying", id: 7, events: 2 } },
         sendEvent(2, 10, true),
@@ -130,7 +142,7 @@ describe("the table of states", () => {
       name: "open + replay beyond the window → the rest is kept for later",
       drain: { ...open, window: 1, cursor: 3 },
       input: { type: "replay", id: 7, of: { from: 1, to: 3 } },
-      next: { ...open, window: 1, cursor: 3, unstored: underWay(1), replays: [[2, 3]] },
+      next: { ...open, window: 1, cursor: 3, whole: true, unstored: underWay(1), replays: [[2, 3]] },
       outputs: [{ do: "send", message: { type: "replaying", id: 7, events: 3 } }, sendEvent(1, 10, true)],
     },
     {
@@ -198,7 +210,25 @@ describe("filling the window", () => {
     const around = { ...surroundingsOf(4), nextFreed: (seq: number) => (seq < 2 ? row(2) : undefined) };
     const [drain, outputs] = fillWindow({ ...open, window: 9, cursor: 3, freed: 0 }, around);
     expect(outputs).toEqual([sendEvent(2), sendEvent(4)]);
-    expect(drain).toEqual({ ...open, window: 9, cursor: 4, unstored: underWay(2, 4) });
+    expect(drain).toEqual({ ...open, window: 9, cursor: 4, whole: true, unstored: underWay(2, 4) });
+  });
+
+  it("asks for what the relay stored before, unless the drain goes on", () => {
+    const around = {
+      ...surroundingsOf(3),
+      next: (_relay: string, seq: number, resumed: boolean) =>
+        [row(1), row(2), row(3)].find((each) => each.seq > seq && !(resumed && each.seq < 3)),
+    };
+    const sentOn = (resumed: boolean) => fillWindow({ ...open, resumed, window: 9 }, around)[1];
+    expect(sentOn(false)).toEqual([sendEvent(1), sendEvent(2), sendEvent(3)]);
+    expect(sentOn(true)).toEqual([sendEvent(3)]);
+  });
+
+  it.for([
+    { name: "not while there may be more than the window takes", window: 3, whole: false },
+    { name: "once nothing is left", window: 4, whole: true },
+  ])("knows that the relay was sent all: $name", ({ window, whole }) => {
+    expect(fillWindow({ ...open, window }, surroundingsOf(3))[0]).toMatchObject({ whole });
   });
 
   it("goes on with what was freed when there is room again", () => {
@@ -216,7 +246,7 @@ describe("filling the window", () => {
     const around = { ...surroundingsOf(0), newest: 5, nextTrouble: () => row(1) };
     const [drain, outputs] = fillWindow({ ...open, window: 9, cursor: 5 }, around);
     expect(outputs).toEqual([sendEvent(1)]);
-    expect(drain).toEqual({ ...open, window: 9, cursor: 5, unstored: underWay(1) });
+    expect(drain).toEqual({ ...open, window: 9, cursor: 5, whole: true, unstored: underWay(1) });
     expect(fillWindow({ ...open, window: 9, unstored: underWay(2) }, around)[1]).toEqual([]);
   });
 });
@@ -378,7 +408,11 @@ function makeStream(count: number) {
   const socketOf = (relay: string): Socket => {
     const there = sockets.get(relay);
     if (there) return there;
-    const [drain] = stepDrain(challenged, { type: "hello", relay, proven: true }, surroundings());
+    const [drain] = stepDrain(
+      challenged,
+      { type: "hello", relay, proven: true, resumed: false },
+      surroundings(),
+    );
     if (drain.phase !== "open") throw new Error("the relay was not let in");
     const socket = { drain, got: new Set<number>() };
     sockets.set(relay, socket);

@@ -488,6 +488,8 @@ describe("an object that hibernates", () => {
       relay: "r".repeat(63),
       window: MAX_WINDOW,
       cursor: 5_000_000_500,
+      resumed: false,
+      whole: true,
       freed: 5_000_000_000,
       unstored: Array.from({ length: MAX_WINDOW }, (_, index) => [5_000_000_000 + index, 27_000_000]),
       replays: Array.from({ length: 16 }, range),

@@ -75,11 +75,16 @@ describe("two relays on one stream", () => {
           // What neither has done is all with one of them once the other has left.
           await pair["relay-one"].leave();
           const last = pair["relay-two"];
-          const undone = (await storedEvents()).filter(({ done }) => !done).map(({ seq }) => seq);
           await vi.waitFor(async () => {
             do await last.take();
             while (last.store());
-            expect((await last.take()).toSorted((a, b) => a - b)).toEqual(undone);
+            // An event on which three connections ended is set aside.
+            const aside = (await rowsOf("troubles")).filter(({ times }) => Number(times) >= 3);
+            const undone = (await storedEvents())
+              .filter(({ seq, done }) => !done && !aside.some((trouble) => trouble["seq"] === seq))
+              .map(({ seq }) => seq);
+            const taken = (await last.take()).toSorted((a, b) => a - b);
+            expect(taken).toEqual(expect.arrayContaining(undone));
           });
           expect(await storedEvents()).toHaveLength(delivered);
         },
@@ -113,6 +118,33 @@ describe("two relays on one stream", () => {
     expect((await storedEvents()).map(({ relay }) => relay)).toEqual(["relay-two"]);
     // The one that lied may still be right later.
     expect(await one.done(1, receiptFor(event))).toEqual({ type: "accepted", seq: 1 });
+  });
+});
+
+describe("an event for which both relays bring a false receipt", () => {
+  test.for([
+    { name: "each said stored before", says: true },
+    { name: "neither said stored", says: false },
+  ])("goes from the one to the other once, and not back: $name", async ({ says }) => {
+    await deliver();
+    const one = await RelaySocket.open("relay-one");
+    const [event] = await one.drain(1);
+    const two = await RelaySocket.open("relay-two");
+    two.send({ type: "credit", events: 10 });
+    expect(await two.isQuiet()).toBe(true);
+    const refused = { type: "refused", seq: 1, code: "ERR_NOT_OPENED" };
+    if (says) one.send({ type: "stored", seq: 1 });
+    expect(await one.done(1, "AAAA")).toEqual(refused);
+    expect((await two.event()).seq).toBe(1);
+    if (says) two.send({ type: "stored", seq: 1 });
+    one.send({ type: "credit", events: 10 });
+    for (let times = 0; times < 2; times += 1) {
+      expect(await two.done(1, "AAAA")).toEqual(refused);
+      expect(await one.done(1, "AAAA")).toEqual(refused);
+    }
+    expect([await one.isQuiet(), await two.isQuiet()]).toEqual([true, true]);
+    expect((await storedEvents()).map(({ relay }) => relay)).toEqual(["relay-two"]);
+    expect(await two.done(1, receiptFor(event))).toEqual({ type: "accepted", seq: 1 });
   });
 });
 
@@ -169,7 +201,9 @@ describe("a connection that breaks without a close", () => {
     await one.drain(1);
     await evictDurableObject(outbox(), { webSockets: "close" });
     const before = await rowsOf("absences");
-    expect(before).toEqual([{ relay: "relay-one", until: expect.closeTo(Date.now() + LEASE_MS, -4) }]);
+    expect(before).toEqual([
+      { relay: "relay-one", until: expect.closeTo(Date.now() + LEASE_MS, -4), known: 0 },
+    ]);
     letPass(LEASE_MS / 2);
     await evictDurableObject(outbox());
     expect(await rowsOf("absences")).toEqual(before);

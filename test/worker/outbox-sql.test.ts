@@ -95,7 +95,7 @@ describe("the next event", () => {
     const walked = await withSql((sql) => {
       for (const seq of [1, 2, 3, 4]) insert(sql, seq);
       sql.markDone(2, 1);
-      return [0, 1, 3, 4, 99].map((seq) => sql.nextFor("relay-one", seq, KEYS)?.seq);
+      return [0, 1, 3, 4, 99].map((seq) => sql.nextFor("relay-one", seq, KEYS, false)?.seq);
     });
     expect(walked).toEqual([1, 3, 4, undefined, undefined]);
     expect(await withSql((sql) => [sql.get(5), sql.get(2)?.done, sql.get(3)?.done])).toEqual([
@@ -111,13 +111,40 @@ describe("the next event", () => {
       sql.lease(1, "relay-one");
       sql.lease(2, "relay-two");
       return [
-        sql.nextFor("relay-one", 0, KEYS)?.seq,
-        sql.nextFor("relay-one", 1, KEYS)?.seq,
-        sql.nextFor("relay-two", 0, KEYS)?.seq,
+        sql.nextFor("relay-one", 0, KEYS, false)?.seq,
+        sql.nextFor("relay-one", 1, KEYS, false)?.seq,
+        sql.nextFor("relay-two", 0, KEYS, false)?.seq,
         sql.nextFreed(0, KEYS)?.seq,
       ];
     });
     expect(walked).toEqual([1, 3, 2, 3]);
+  });
+
+  it("is, for a relay that goes on, none that it stored, but what was under way to it and what is free", async () => {
+    const walked = await withSql((sql) => {
+      for (const seq of [1, 2, 3, 4, 5]) insert(sql, seq);
+      for (const seq of [1, 2, 4]) sql.lease(seq, "relay-one");
+      sql.lease(3, "relay-two");
+      sql.noteUnstored(2);
+      sql.noteUnstored(3);
+      sql.noteUnstored(4);
+      sql.clearTrouble(4);
+      return [0, 2, 5].map((after) => sql.nextFor("relay-one", after, KEYS, true)?.seq);
+    });
+    expect(walked).toEqual([2, 5, undefined]);
+  });
+
+  it("is set aside by troubles, not by a note that it was under way, which keeps the troubles' count", async () => {
+    const walked = await withSql((sql) => {
+      insert(sql, 1);
+      sql.addTrouble(1, () => 10);
+      sql.addTrouble(1, () => 20);
+      for (let noted = 0; noted < 5; noted += 1) sql.noteUnstored(1);
+      const seen = [sql.nextFor("relay-one", 0, KEYS, false)?.seq];
+      sql.addTrouble(1, () => 30);
+      return [...seen, sql.nextFor("relay-one", 0, KEYS, false)?.seq, sql.nextRetryAt(0)];
+    });
+    expect(walked).toEqual([1, undefined, 30]);
   });
 
   it("is none of a key that was revoked, and one of before there were several keys", async () => {
@@ -125,7 +152,7 @@ describe("the next event", () => {
       insert(sql, 1, { pair_key: "revoked" });
       insert(sql, 2, { pair_key: null });
       return [[], KEYS, ["revoked"], ["pair", "revoked"]].map((keys) => [
-        sql.nextFor("relay-one", 0, keys)?.seq,
+        sql.nextFor("relay-one", 0, keys, false)?.seq,
         sql.nextFreed(0, keys)?.seq,
         sql.nextReplay([1, 2], "relay-one", keys)?.seq,
       ]);
@@ -166,7 +193,7 @@ describe("the next event", () => {
         if (seq < 200) sql.markDone(seq, 1);
       }
       const counted = meter(storage);
-      expect(sql.nextFor("relay-one", 0, KEYS)?.seq).toBe(200);
+      expect(sql.nextFor("relay-one", 0, KEYS, false)?.seq).toBe(200);
       const next = counted.rowsRead();
       expect(sql.nextFreed(0, KEYS)?.seq).toBe(200);
       return [next, counted.rowsRead() - next];
@@ -213,6 +240,78 @@ describe("what is asked for again and again", () => {
       return counted.rowsRead();
     });
     expect(read).toBeLessThanOrEqual(2 * 510);
+  });
+});
+
+describe("when there is something to delete", () => {
+  it("is told by the earliest of the first that are done, whichever comes first, and not by the newest", async () => {
+    const told = await withSql((sql) => {
+      for (const seq of [1, 2, 3, 4]) insert(sql, seq);
+      const seen = [sql.oldestDoneAt()];
+      sql.markDone(4, 5);
+      seen.push(sql.oldestDoneAt());
+      sql.markDone(1, 300);
+      seen.push(sql.oldestDoneAt());
+      sql.markDone(3, 100);
+      seen.push(sql.oldestDoneAt());
+      return seen;
+    });
+    expect(told).toEqual([undefined, undefined, 300, 100]);
+  });
+
+  it("is not known where the first five hundred are undone: it may be now", async () => {
+    const told = await withSql((sql) => {
+      const seen: unknown[] = [];
+      for (let seq = 1; seq <= 500; seq += 1) insert(sql, seq);
+      seen.push(sql.oldestDoneAt());
+      for (const seq of [501, 502, 503]) insert(sql, seq);
+      sql.markDone(502, 1);
+      seen.push(sql.oldestDoneAt());
+      sql.purge(10);
+      seen.push(sql.get(502), sql.get(501)?.done);
+      return seen;
+    });
+    expect(told).toEqual([undefined, 0, undefined, false]);
+  });
+});
+
+describe("what waits", () => {
+  it("is what is undone and older, and apart what has none of the keys", async () => {
+    const waiting = await withSql((sql) => {
+      insert(sql, 1, { storedAt: 1 });
+      insert(sql, 2, { storedAt: 1, pair_key: "revoked" });
+      insert(sql, 3, { storedAt: 1, pair_key: null });
+      insert(sql, 4, { storedAt: 5 });
+      insert(sql, 5, { storedAt: 1 });
+      sql.markDone(5, 2);
+      return [sql.waiting(5, KEYS), sql.waiting(6, []), sql.waiting(1, KEYS)];
+    });
+    expect(waiting).toEqual([
+      { events: 3, unreachable: 1 },
+      { events: 4, unreachable: 3 },
+      { events: 0, unreachable: 0 },
+    ]);
+  });
+});
+
+describe("an absence", () => {
+  it("is known once that is said, keeps its time, and is over when it is cleared", async () => {
+    const seen = await withSql((sql) => {
+      sql.setAbsent("relay-one", 10, false);
+      const known = [sql.isAbsenceKnown("relay-one")];
+      sql.setAbsent("relay-one", 20, true);
+      known.push(sql.isAbsenceKnown("relay-one"));
+      sql.setAbsent("relay-one", 30, false);
+      known.push(sql.isAbsenceKnown("relay-one"), sql.isAbsenceKnown("relay-two"));
+      const absences = sql.absences();
+      sql.clearAbsence("relay-one");
+      known.push(sql.isAbsenceKnown("relay-one"));
+      return { known, absences };
+    });
+    expect(seen).toEqual({
+      known: [false, true, true, false, false],
+      absences: [{ relay: "relay-one", until: 10 }],
+    });
   });
 });
 

@@ -3,8 +3,10 @@ import { afterEach, beforeEach, describe, expect, it, test, vi } from "vitest";
 import { decodeUtf8 } from "../../shared/bytes.ts";
 import { SEAL_OVERHEAD_BYTES, sealTag } from "../../shared/cryptobox.ts";
 import { CHUNK_BYTES } from "../../shared/drain.ts";
+import { formatKey } from "../../shared/keys.ts";
+import { configure } from "./configure.ts";
 import { deliver, EVENT } from "./deliver.ts";
-import { STREAM } from "./parties.ts";
+import { STREAM, stranger } from "./parties.ts";
 import { receiptFor } from "./receipts.ts";
 import { RelaySocket } from "./relay-socket.ts";
 import { execInOutbox, openStored, outbox, storedEvents } from "./stored.ts";
@@ -18,6 +20,7 @@ beforeEach(() => {
 
 afterEach(async () => {
   vi.restoreAllMocks();
+  await configure({});
   await reset();
 });
 
@@ -157,9 +160,93 @@ describe("the same body", () => {
     expect(await storedEvents()).toHaveLength(1);
   });
 
+  it("is another under another event's name: a false name does not keep the true one out", async () => {
+    const misnamed = { body: again.body, headers: { "X-GitHub-Event": "unknown_event" } };
+    expect((await deliver(misnamed)).json).toMatchObject({ duplicate: false, stored: [{ seq: 1 }] });
+    expect((await deliver(again)).json).toEqual(answer(2, false));
+    expect((await deliver(misnamed)).json).toMatchObject({ duplicate: true, stored: [{ seq: 1 }] });
+    expect((await storedEvents()).map(({ topic }) => topic)).toEqual([
+      "webhook.github.unknown_event",
+      `webhook.github.${EVENT}`,
+    ]);
+  });
+
+  test.for(["workflow_dispatch", "repository_dispatch"])(
+    "of %s is a duplicate only until it is done, under whatever GUID",
+    async (event) => {
+      const dispatch = () =>
+        deliver({ body: again.body, headers: { "X-GitHub-Event": event } }).then(({ json }) => json.stored);
+      expect(await dispatch()).toEqual([{ stream: STREAM, seq: 1, duplicate: false }]);
+      expect(await dispatch()).toEqual([{ stream: STREAM, seq: 1, duplicate: true }]);
+      await finishNext();
+      expect(await dispatch()).toEqual([{ stream: STREAM, seq: 2, duplicate: false }]);
+      expect(await dispatch()).toEqual([{ stream: STREAM, seq: 2, duplicate: true }]);
+    },
+  );
+
   it("is not what has a byte more, or another value", async () => {
     for (const body of ['{"same":true}', '{"same":true }', '{"same":false}'])
       expect((await deliver({ body })).json.duplicate).toBe(false);
+  });
+});
+
+describe("the same body of an event that is lost", () => {
+  const large = { ...again, body: `{"a":"${"x".repeat(2 * CHUNK_BYTES)}"}` };
+  const losses: { name: string; delivery: typeof again; lose: () => Promise<void> }[] = [
+    {
+      name: "its blob is cut",
+      delivery: again,
+      lose: () => execInOutbox("UPDATE events SET sealed = substr(sealed, 2)"),
+    },
+    {
+      name: "a chunk is gone",
+      delivery: large,
+      lose: () => execInOutbox("DELETE FROM chunks WHERE part = 1"),
+    },
+    {
+      name: "its key was taken out",
+      delivery: again,
+      lose: async () => {
+        await configure({
+          RECIPIENTS: { builder: { box_public: formatKey("box", "public", stranger.publicKey) } },
+        });
+        await evictDurableObject(outbox());
+      },
+    },
+  ];
+  const guids = ["its own GUID", "another GUID"];
+  test.for(losses.flatMap((loss) => guids.map((guid) => ({ ...loss, guid }))))(
+    "is stored anew in its place, under $guid: $name",
+    async ({ delivery, lose, guid }) => {
+      await deliver(delivery);
+      expect((await deliver(delivery)).json.duplicate).toBe(true);
+      await lose();
+      const anew =
+        guid === "its own GUID"
+          ? delivery
+          : { ...delivery, headers: { "X-GitHub-Delivery": "another-guid" } };
+      expect((await deliver(anew)).json.stored).toEqual([{ stream: STREAM, seq: 2, duplicate: false }]);
+      expect((await storedEvents()).map(({ done }) => done)).toEqual([true, false]);
+      // From here on it is a duplicate of the one that is whole.
+      expect((await deliver(anew)).json.stored).toEqual([{ stream: STREAM, seq: 2, duplicate: true }]);
+      const relay = await RelaySocket.open();
+      relay.send({ type: "credit", events: 10 });
+      expect((await relay.event()).seq).toBe(2);
+      expect(await relay.isQuiet()).toBe(true);
+    },
+  );
+
+  it("leaves the old one undone when it cannot be stored, and can be stored later", async () => {
+    await deliver(again);
+    await execInOutbox("UPDATE events SET sealed = substr(sealed, 2)");
+    await execInOutbox(
+      "CREATE TRIGGER full BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END",
+    );
+    expect((await deliver(again)).status).toBe(503);
+    expect((await storedEvents()).map(({ seq, done }) => [seq, done])).toEqual([[1, false]]);
+    await execInOutbox("DROP TRIGGER full");
+    expect((await deliver(again)).json).toEqual(answer(2, false));
+    expect((await storedEvents()).map(({ done }) => done)).toEqual([true, false]);
   });
 });
 

@@ -27,6 +27,8 @@ export interface DrainedEvent {
 interface Dialling {
   secretKey?: Uint8Array;
   stream?: string;
+  /** Whether it says that it has all that it stored. */
+  resume?: boolean;
 }
 
 export interface Closed {
@@ -68,10 +70,11 @@ export class RelaySocket {
   /** Dials and proves who it is. */
   static async open(
     relay: keyof typeof relays = "relay-one",
-    { stream, secretKey = relays[relay].secretKey }: Dialling = {},
+    { stream, secretKey = relays[relay].secretKey, resume }: Dialling = {},
   ): Promise<RelaySocket> {
     const socket = await RelaySocket.dial(stream);
-    socket.send(hello(await socket.challenge(), { relay, secretKey, stream: stream ?? STREAM }));
+    const proof = hello(await socket.challenge(), { relay, secretKey, stream: stream ?? STREAM });
+    socket.send(resume === undefined ? proof : { ...proof, resume });
     const welcome = await socket.message();
     if (welcome.type !== "welcome") throw new Error(`no welcome: ${welcome.type}`);
     return socket;

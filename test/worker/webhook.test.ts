@@ -361,6 +361,46 @@ describe("a body over 25 MiB", () => {
   );
 });
 
+describe("senders that stall", () => {
+  /** A body that begins and then stalls, without a signature that is true. */
+  async function stall(declared: number) {
+    const came = 1_120_000;
+    let end = () => {};
+    let whole = () => {};
+    const read = new Promise<void>((resolve) => (whole = resolve));
+    let sent = 0;
+    const body = new ReadableStream({
+      type: "bytes",
+      async pull(controller: ReadableByteStreamController) {
+        if (sent < came) {
+          const piece = new Uint8Array(Math.min(64 * 1024, came - sent)).fill(0x20);
+          sent += piece.length;
+          return controller.enqueue(piece);
+        }
+        whole();
+        await new Promise<void>((resolve) => (end = resolve));
+        controller.close();
+      },
+    });
+    const { headers } = await webhookRequest({ headers: { "Content-Length": String(declared) } });
+    const request = new Request(`${EDGE}/webhook/github`, { method: "POST", headers, body });
+    const answer = Promise.resolve(worker.fetch(request, env, createExecutionContext())).then(answerOf);
+    await read;
+    return { end: () => end(), answer };
+  }
+
+  it("and promise 40 MiB keep nobody out: they count by what they sent", async () => {
+    const stalled = [await stall(25 * 1024 * 1024), await stall(15 * 1024 * 1024)];
+    const genuine = await deliver({ body: `{"a":"${"x".repeat(100_000)}"}` });
+    expect([genuine.status, genuine.json.stored]).toEqual([
+      202,
+      [{ stream: STREAM, seq: 1, duplicate: false }],
+    ]);
+    for (const { end } of stalled) end();
+    for (const { answer } of stalled) expect((await answer).json.error?.code).toBe("ERR_SIGNATURE");
+  });
+});
+
 describe("a store that fails", () => {
   it("is answered with 503, so that GitHub shows the delivery as failed, and without the database's words", async () => {
     expect((await deliver()).status).toBe(202);
@@ -374,6 +414,7 @@ describe("a store that fails", () => {
         at: expect.any(Number),
         code: "ERR_STORE",
         message: "an unexpected error",
+        stream: STREAM,
         delivery: ID,
       },
       { event: "refused", at: expect.any(Number), code: "ERR_STORE" },
@@ -497,7 +538,7 @@ describe("the edge's health", () => {
     const { status, json } = await health({ WEBHOOK_SECRET: "hunter2", EDGE_BOX_KEY: "", RELAYS: 1 });
     expect([status, json.error?.code]).toEqual([503, "ERR_EDGE_CONFIG"]);
     expect(json.error?.message).toMatch(/EDGE_BOX_KEY: .*; RELAYS: /);
-    expect(json.error?.hint).toContain("onionhook keys new");
+    expect(json.error?.hint).toContain("onionhook -- keys new");
     expect(JSON.stringify(json) + printed.join("\n")).not.toContain("hunter2");
   });
 
