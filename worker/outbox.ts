@@ -1,84 +1,42 @@
 import { DurableObject } from "cloudflare:workers";
-import { encodeBase64 } from "../shared/bytes.ts";
 import { SEAL_OVERHEAD_BYTES, sealInPlace, sealTag } from "../shared/cryptobox.ts";
-import { CLOSE, DRAIN_SUBPROTOCOL, HEARTBEAT_MS, parseToEdge, type ToEdge } from "../shared/drain.ts";
 import { describeError, OnionhookError } from "../shared/errors.ts";
 import { draftEvent, replaceLeadingNul } from "../shared/event.ts";
-import type { Report } from "../shared/report.ts";
 import { Alarm } from "./alarm.ts";
-import { configOf, type EdgeConfig, type Recipient, type Settings } from "./config.ts";
-import {
-  type Drain,
-  fillWindow,
-  type Input,
-  type Open,
-  type Output,
-  stepDrain,
-  type Surroundings,
-} from "./drain.ts";
-import { isProven } from "./drain-proof.ts";
+import { configOf, type Settings } from "./config.ts";
 import { DrainSockets } from "./drain-sockets.ts";
-import { type Keyring, openKeyring } from "./keyring.ts";
-import { type EventRow, openOutboxSql, type OutboxSql, type ReplayOf } from "./outbox-sql.ts";
+import { Drains } from "./drains.ts";
+import { openKeyring } from "./keyring.ts";
+import { openOutboxSql } from "./outbox-sql.ts";
 import { printReport } from "./print-report.ts";
-import { receiptFault } from "./receipt-check.ts";
 import { recipientOf } from "./recipient.ts";
+import type { Stream } from "./stream.ts";
 import { fill, LARGE_BYTES, parseTake, type TakeCall, type Taken, type TakeRequest } from "./take.ts";
 
-const CHALLENGE_BYTES = 32;
-/** A new circuit of Tor's takes seconds; a socket is closed within 10 s, the alarm's delay included. */
-const PROVE_MS = 9000;
-/** An alarm costs a row written: a flood of sockets may cost one a second, not one each. */
-const PROVE_PAUSE_MS = 1000;
-/** Sockets that may wait to be proven: beyond, one of them makes room. */
-const MAX_UNPROVEN = 1000;
-/** After this long without a heartbeat, what a relay had is given to another. */
-const LEASE_MS = 4 * HEARTBEAT_MS + 10_000;
-/** Undone for longer, events are reported, once in this time. */
-const WAITING_MS = 60 * 60 * 1000;
-/** Purging costs a wake-up and an alarm's row: not for every event. */
-const PURGE_PAUSE_MS = 60 * 60 * 1000;
-/** How long a troublesome event is left alone: twice the first for each time, so 8 minutes when it is set aside. */
-const RETRY_MS = { first: 60_000, cap: 60 * 60 * 1000 };
-const DAY_MS = 24 * 60 * 60 * 1000;
-/** RFC 6455 §7.4.1. */
-const INTERNAL_ERROR = 1011;
-
 /**
- * The outbox of one stream: seals deliveries, keeps them, and sends them to a relay until the
- * recipient's receipt comes back. Nothing that must survive is held in memory: rows are in SQLite, and a
- * socket's state in its attachment.
+ * The outbox of one stream: seals deliveries and keeps them, until its drains have brought the recipient's receipt.
+ * Nothing that must survive is held in memory: rows are in SQLite, and a socket's state in its attachment.
  */
 export class Outbox extends DurableObject<Settings> {
-  readonly #config: EdgeConfig;
-  readonly #sql: OutboxSql;
-  readonly #stream: string;
-  /** Undefined when the configuration does not name it any more. */
-  readonly #recipient: Recipient | undefined;
-  readonly #sockets: DrainSockets;
-  readonly #report: Report = printReport;
-  #keyring: Keyring | undefined;
-  #alarm: Alarm | undefined;
+  // Both are there before anything is asked of the object: its constructor holds everything back until then.
+  #stream!: Stream;
+  #drains!: Drains;
   #large: Promise<unknown> = Promise.resolve();
-  /** Events that went from one relay to another over a false receipt, since the object woke. */
-  readonly #passedOn = new Set<number>();
 
   constructor(state: DurableObjectState, env: Settings) {
     super(state, env);
-    this.#config = configOf(env);
-    this.#sql = openOutboxSql(state.storage);
-    const { name } = state.id;
-    if (name !== undefined && this.#sql.stream === undefined) this.#sql.keepStream(name);
-    this.#stream = this.#sql.stream ?? "";
-    this.#recipient = recipientOf(this.#config, this.#stream);
-    this.#sockets = new DrainSockets(state);
+    const config = configOf(env);
+    const sql = openOutboxSql(state.storage);
+    if (state.id.name !== undefined && sql.stream === undefined) sql.keepStream(state.id.name);
+    const name = sql.stream ?? "";
+    const recipient = recipientOf(config, name);
+    const sockets = new DrainSockets(state);
     // oxlint-disable-next-line no-floating-promises -- when it fails the runtime starts the object anew
     state.blockConcurrencyWhile(async () => {
-      this.#keyring = this.#recipient && (await openKeyring(this.#config, this.#recipient));
-      this.#alarm = await Alarm.of(state.storage);
-      this.#noteAbsences();
-      // An alarm that is armed was for what is due first, and to find that out costs rows read.
-      if (!this.#alarm.isArmed) this.#alarm.arm(this.#due(Date.now()));
+      const keyring = recipient && (await openKeyring(config, recipient));
+      this.#stream = { name, config, recipient, keyring, sql, report: printReport };
+      this.#drains = new Drains(this.#stream, sockets, await Alarm.of(state.storage));
+      this.#drains.start();
     });
   }
 
@@ -110,13 +68,13 @@ export class Outbox extends DurableObject<Settings> {
   #refuse(delivery: string, error: unknown): never {
     const sqlite = /\bSQLITE_[A-Z]+\b/.exec(String(error))?.[0];
     const said = sqlite === undefined ? describeError(error) : { code: sqlite, message: "the store failed" };
-    this.#report("error", { ...said, stream: this.#stream, delivery });
+    this.#stream.report("error", { ...said, stream: this.#stream.name, delivery });
     throw error;
   }
 
   async #store(request: TakeRequest, payload: Uint8Array | ReadableStream<Uint8Array>): Promise<Taken> {
     const { id, event, topic, hookId, signature, bytes, form, leadingNul, bodyTag } = request;
-    const pair = this.#keyring?.forTopic(topic);
+    const pair = this.#stream.keyring?.forTopic(topic);
     if (!pair) throw new OnionhookError("ERR_STREAM", "this stream's recipient has no key for the topic");
     const draft = draftEvent(topic, bytes, SEAL_OVERHEAD_BYTES);
     await fill(draft.body, payload);
@@ -126,15 +84,15 @@ export class Outbox extends DurableObject<Settings> {
     const duplicate = this.#duplicateOf(request);
     if (duplicate) return duplicate;
     const now = Date.now();
-    const before = this.#sql.find(bodyTag);
-    const seq = this.#sql.nextSeq();
+    const before = this.#stream.sql.find(bodyTag);
+    const seq = this.#stream.sql.nextSeq();
     const sealed = draft.finish({
       v: 1,
       id,
       event,
       hook_id: hookId,
       received_at: new Date(now).toISOString(),
-      stream: this.#stream,
+      stream: this.#stream.name,
       seq,
       redelivery: before?.delivery === id,
       signature,
@@ -150,342 +108,57 @@ export class Outbox extends DurableObject<Settings> {
       tag: sealTag(sealed),
       pair_key: pair.id,
     };
-    this.#sql.insert(row, bodyTag, sealed, now);
+    this.#stream.sql.insert(row, bodyTag, sealed, now);
     // Lost, and here again: it is not to be looked for any more.
-    if (before && !before.done) this.#sql.markDone(before.seq, now);
+    if (before && !before.done) this.#stream.sql.markDone(before.seq, now);
     this.#reportStored(id, seq, sealed.length, false);
-    this.#alarm?.arm(now + WAITING_MS);
-    this.#sendOn();
-    return { stream: this.#stream, seq, duplicate: false };
+    this.#drains.stored(now);
+    return { stream: this.#stream.name, seq, duplicate: false };
   }
 
   /** What is stored of the same body, unless somebody asked GitHub to deliver it once more. */
   #duplicateOf({ id, bodyTag, repeatable }: TakeRequest): Taken | undefined {
-    const before = this.#sql.find(bodyTag);
+    const before = this.#stream.sql.find(bodyTag);
     if (!before) return undefined;
     const again = before.done ? before.delivery === id || repeatable : this.#isLost(before.seq);
     if (again) return undefined;
     this.#reportStored(id, before.seq, before.bytes, true);
-    return { stream: this.#stream, seq: before.seq, duplicate: true };
+    return { stream: this.#stream.name, seq: before.seq, duplicate: true };
   }
 
   /** Whether what is stored can reach nobody any more. */
   #isLost(seq: number): boolean {
-    const key = this.#sql.get(seq)?.pair_key ?? undefined;
-    return !this.#sql.isWhole(seq) || (key !== undefined && !this.#keyring?.byId(key));
+    const key = this.#stream.sql.get(seq)?.pair_key ?? undefined;
+    return !this.#stream.sql.isWhole(seq) || (key !== undefined && !this.#stream.keyring?.byId(key));
   }
 
   #reportStored(delivery: string, seq: number, sealedBytes: number, duplicate: boolean): void {
-    this.#report("stored", { delivery, stream: this.#stream, seq, sealed_bytes: sealedBytes, duplicate });
-  }
-
-  /** Takes a relay's WebSocket and challenges it. */
-  override fetch(request: Request): Response {
-    const { 0: client, 1: server } = new WebSocketPair();
-    const now = Date.now();
-    const unproven = this.#sockets.unproven();
-    // Not the oldest: a relay takes longer through Tor than a flood to come up to it.
-    const victim = unproven[Math.floor(Math.random() * unproven.length)];
-    if (victim && unproven.length >= MAX_UNPROVEN)
-      this.#close(victim[0], CLOSE.crowded, "too many sockets wait");
-    const challenge = encodeBase64(crypto.getRandomValues(new Uint8Array(CHALLENGE_BYTES)));
-    const { host } = new URL(request.url);
-    this.#sockets.accept(server, { v: 2, phase: "challenged", host, challenge, since: now });
-    this.#alarm?.arm(now + PROVE_MS);
-    server.send(JSON.stringify({ type: "challenge", stream: this.#stream, challenge }));
-    return new Response(null, {
-      status: 101,
-      webSocket: client,
-      headers: { "Sec-WebSocket-Protocol": DRAIN_SUBPROTOCOL },
+    this.#stream.report("stored", {
+      delivery,
+      stream: this.#stream.name,
+      seq,
+      sealed_bytes: sealedBytes,
+      duplicate,
     });
   }
 
-  override async webSocketMessage(socket: WebSocket, frame: string | ArrayBuffer): Promise<void> {
-    try {
-      if (typeof frame !== "string")
-        throw new OnionhookError("ERR_DRAIN_FRAME", "a relay sends text frames only");
-      const input = await this.#inputOf(parseToEdge(frame), this.#sockets.get(socket));
-      // What was under way when we closed the socket is not acted on, and cannot be answered.
-      const drain = this.#sockets.get(socket);
-      if (drain && socket.readyState === WebSocket.OPEN)
-        this.#act(socket, stepDrain(drain, input, this.#surroundings()));
-    } catch (error) {
-      if (error instanceof OnionhookError) this.#close(socket, CLOSE.protocol, error.message);
-      else this.#fail(socket, error);
-    }
+  override fetch(request: Request): Response {
+    return this.#drains.accept(request);
   }
 
-  async #inputOf(message: ToEdge, drain: Drain | undefined): Promise<Input> {
-    if (message.type !== "hello") return message;
-    const { relay, resume = false } = message;
-    const place = this.#recipient && { stream: this.#stream, recipient: this.#recipient.name };
-    const proven =
-      drain?.phase === "challenged" && !!place && (await isProven(message, drain, place, this.#config));
-    return { type: "hello", relay, proven, resumed: proven && resume && this.#mayResume(relay) };
+  override webSocketMessage(socket: WebSocket, frame: string | ArrayBuffer): Promise<void> {
+    return this.#drains.hear(socket, frame);
   }
 
-  /** A relay that closes the socket itself leaves what it has to whoever connects next. */
   override webSocketClose(socket: WebSocket, code: number, _reason: string, wasClean: boolean): void {
-    const drain = this.#ended(socket);
-    if (wasClean && drain && !this.#isHere(drain.relay)) {
-      this.#setFree(drain.relay);
-      this.#sendOn();
-    }
-    // 1005 and 1006 stand for "no code" and must not be sent.
-    socket.close(code === 1005 || code === 1006 ? 1000 : code);
+    this.#drains.closed(socket, code, wasClean);
   }
 
   override webSocketError(socket: WebSocket): void {
-    this.#ended(socket);
+    this.#drains.broken(socket);
   }
 
-  #close(socket: WebSocket, code: number, reason: string): void {
-    this.#ended(socket);
-    socket.close(code, reason);
-  }
-
-  /** Keeps for a while what the relay has: it may be back soon, with all of it in its queue. */
-  #ended(socket: WebSocket): Open | undefined {
-    const drain = this.#sockets.forget(socket);
-    if (drain?.phase !== "open") return undefined;
-    const [first, ...others] = drain.unstored;
-    if (first) this.#addTrouble(first[0]);
-    for (const [seq] of others) this.#sql.noteUnstored(seq);
-    this.#noteAbsences(drain.whole ? drain.relay : undefined);
-    return drain;
-  }
-
-  /** Whether all that the relay has is known: what it did not say `stored` for was noted. */
-  #mayResume(relay: string): boolean {
-    const here = this.#sockets.open().find(([, drain]) => drain.relay === relay);
-    if (here) return here[1].whole;
-    return !this.#sql.holders().includes(relay) || this.#sql.isAbsenceKnown(relay);
-  }
-
-  #isHere(relay: string): boolean {
-    return this.#sockets.open().some(([, drain]) => drain.relay === relay);
-  }
-
-  /** Relays that have events and are not connected lose them after a while. `known`: it may resume until then. */
-  #noteAbsences(known?: string): void {
-    const until = Date.now() + LEASE_MS;
-    for (const relay of this.#sql.holders()) {
-      if (this.#isHere(relay)) continue;
-      this.#sql.setAbsent(relay, until, relay === known);
-      this.#alarm?.arm(until);
-    }
-  }
-
-  /** Whatever is due by now; every step leaves the next alarm to what then is due. */
   override alarm(): void {
-    this.#alarm?.rang();
-    const now = Date.now();
-    try {
-      for (const [socket, since] of this.#sockets.unproven())
-        if (since + PROVE_MS <= now) this.#close(socket, CLOSE.silent, "not proven in time");
-      this.#endSilent(now);
-      this.#noteAbsences();
-      for (const { relay, until } of this.#sql.absences()) if (until <= now) this.#setFree(relay);
-      const more = this.#recipient && this.#sql.purge(now - this.#recipient.retentionMs);
-      this.#sendOn();
-      this.#reportWaiting(now);
-      this.#alarm?.arm(more ? now : this.#due(now));
-    } catch (error) {
-      this.#report("error", { ...describeError(error), stream: this.#stream });
-      this.#alarm?.arm(now + PURGE_PAUSE_MS);
-    }
+    this.#drains.ring();
   }
-
-  /** What nobody fetches must not wait in silence: a key that was taken out, a stream that no relay names. */
-  #reportWaiting(now: number): void {
-    const waiting = this.#sql.waiting(now - WAITING_MS, this.#keyring?.ids ?? []);
-    if (waiting.events > 0) this.#report("waiting", { stream: this.#stream, ...waiting });
-  }
-
-  /** A relay that went silent matters only where another can have its events. */
-  #endSilent(now: number): void {
-    if (this.#config.relays.size < 2) return;
-    for (const [socket, drain] of this.#sockets.open()) {
-      if (this.#sockets.heardAt(socket, drain) + LEASE_MS > now) continue;
-      this.#close(socket, CLOSE.silent, "no heartbeat");
-      this.#setFree(drain.relay);
-    }
-  }
-
-  #setFree(relay: string): void {
-    this.#sql.clearAbsence(relay);
-    if (!this.#sql.release(relay)) return;
-    for (const [socket, drain] of this.#sockets.open()) this.#sockets.keep(socket, { ...drain, freed: 0 });
-  }
-
-  /** When the next thing is due; undefined: nothing is. */
-  #due(now: number): number | undefined {
-    const [oldest] = this.#sockets.unproven();
-    const holders = this.#config.relays.size > 1 && this.#sql.hasUndone() ? this.#sql.holders() : [];
-    const silent = this.#sockets
-      .open()
-      .filter(([, { relay }]) => holders.includes(relay))
-      .map(([socket, drain]) => this.#sockets.heardAt(socket, drain) + LEASE_MS);
-    const oldestDone = this.#sql.oldestDoneAt();
-    const times = [
-      oldest && Math.max(oldest[1] + PROVE_MS, now + PROVE_PAUSE_MS),
-      ...silent,
-      ...this.#sql.absences().map(({ until }) => until),
-      this.#sql.nextRetryAt(now),
-      this.#sql.hasUndone() ? now + WAITING_MS : undefined,
-      oldestDone === undefined ? undefined : this.#purgeAt(oldestDone, now),
-    ].filter((time) => time !== undefined);
-    return times.length === 0 ? undefined : Math.min(...times);
-  }
-
-  #purgeAt(doneAt: number, now: number): number | undefined {
-    return this.#recipient && Math.max(doneAt + this.#recipient.retentionMs, now + PURGE_PAUSE_MS);
-  }
-
-  #surroundings(): Surroundings {
-    const now = Date.now();
-    const ids = this.#keyring?.ids ?? [];
-    /** A row that lost bytes is said once a day, and blocks nothing. */
-    const whole = (find: (after: number) => EventRow | undefined, from: number) => {
-      let row = find(from);
-      while (row && !this.#sql.isWhole(row.seq)) {
-        this.#reportDamaged(row);
-        this.#sql.setAside(row.seq, now + DAY_MS);
-        row = find(row.seq);
-      }
-      return row;
-    };
-    return {
-      now,
-      newest: this.#sql.newestSeq(),
-      next: (relay, seq, resumed) => whole((after) => this.#sql.nextFor(relay, after, ids, resumed), seq),
-      nextFreed: (seq) => whole((after) => this.#sql.nextFreed(after, ids), seq),
-      nextReplay: (relay, [from, to]) =>
-        whole((after) => this.#sql.nextReplay([after + 1, to], relay, ids), from - 1),
-      nextTrouble: (relay) => whole((after) => this.#sql.nextTrouble(relay, after, ids, now), 0),
-      stored: (seq) => this.#sql.clearTrouble(seq),
-      finish: (seq, receipt, relay) => {
-        const fault = this.#finish(seq, receipt);
-        if (fault !== undefined) this.#passOn(seq, relay);
-        return fault;
-      },
-      replayRanges: (of) => this.#sql.replayRanges(replayOf(of)),
-    };
-  }
-
-  #reportDamaged({ seq, delivery }: EventRow): void {
-    this.#report("error", {
-      code: "ERR_ROW_DAMAGED",
-      message: "a stored event lacks bytes and is left out",
-      hint: "redeliver it from the webhook's settings at GitHub",
-      stream: this.#stream,
-      seq,
-      delivery,
-    });
-  }
-
-  /** The event stays without the recipient's own receipt for exactly this event, unless that is known to give none. */
-  #finish(seq: number, receipt: string | undefined): string | undefined {
-    const row = this.#sql.get(seq);
-    if (!row) return "ERR_UNKNOWN_EVENT";
-    if (row.done) return undefined;
-    if (this.#recipient?.receipts !== false) {
-      const fault =
-        receipt === undefined
-          ? "ERR_RECEIPT_MISSING"
-          : receiptFault(receipt, this.#stream, row, this.#keyring);
-      if (fault !== undefined) return fault;
-    }
-    const now = Date.now();
-    this.#sql.markDone(seq, now);
-    this.#sql.clearTrouble(seq);
-    this.#alarm?.arm(this.#purgeAt(now, now));
-    this.#report("done", { delivery: row.delivery, stream: this.#stream, seq });
-    return undefined;
-  }
-
-  /** What a relay brought a false receipt for, another relay may try; not for ever from one to the other. */
-  #passOn(seq: number, relay: string): void {
-    if (this.#config.relays.size < 2 || this.#passedOn.has(seq)) return;
-    if (!this.#sql.releaseOne(seq, relay)) return;
-    this.#passedOn.add(seq);
-    for (const [socket, drain] of this.#sockets.open()) {
-      if (drain.relay === relay) continue;
-      this.#fill(socket, { ...drain, freed: Math.min(drain.freed ?? seq - 1, seq - 1) });
-    }
-  }
-
-  #addTrouble(seq: number): void {
-    this.#sql.addTrouble(seq, (times) => Date.now() + Math.min(RETRY_MS.cap, RETRY_MS.first * 2 ** times));
-  }
-
-  /** Sends what is undone to the relays that have room for it. */
-  #sendOn(): void {
-    for (const [socket, drain] of this.#sockets.open()) this.#fill(socket, drain);
-  }
-
-  #fill(socket: WebSocket, drain: Open): void {
-    try {
-      this.#act(socket, fillWindow(drain, this.#surroundings()));
-    } catch (error) {
-      this.#fail(socket, error);
-    }
-  }
-
-  /** The store failed: the relay dials anew, and is sent again what it may not have got. */
-  #fail(socket: WebSocket, error: unknown): void {
-    this.#report("error", { ...describeError(error), stream: this.#stream });
-    try {
-      this.#close(socket, INTERNAL_ERROR, "the outbox failed");
-    } catch {
-      // Not even that could be noted: the constructor finds out what the relay has.
-      socket.close(INTERNAL_ERROR, "the outbox failed");
-    }
-  }
-
-  #act(socket: WebSocket, [drain, outputs]: [Drain, Output[]]): void {
-    this.#sockets.keep(socket, drain);
-    for (const output of outputs) this.#perform(socket, drain, output);
-  }
-
-  #sendEvent(socket: WebSocket, drain: Drain, row: EventRow, isReplay: boolean): void {
-    const { seq, topic, delivery, bytes } = row;
-    try {
-      if (drain.phase === "open") this.#sql.lease(seq, drain.relay);
-      if (this.#config.relays.size > 1) this.#alarm?.arm(Date.now() + LEASE_MS);
-      const replay = isReplay ? { replay: true } : {};
-      socket.send(JSON.stringify({ type: "event", seq, topic, delivery, bytes, ...replay }));
-      for (const chunk of this.#sql.chunks(seq)) socket.send(chunk);
-    } catch (error) {
-      // The connection ends over it: this event is the reason, and not the first under way.
-      const others = drain.phase === "open" ? drain.unstored.filter(([other]) => other !== seq) : [];
-      if (drain.phase === "open")
-        this.#sockets.keep(socket, { ...drain, unstored: [[seq, bytes], ...others] });
-      throw error;
-    }
-  }
-
-  #perform(socket: WebSocket, drain: Drain, output: Output): void {
-    switch (output.do) {
-      case "send":
-        return socket.send(JSON.stringify(output.message));
-      case "sendEvent":
-        return this.#sendEvent(socket, drain, output.row, output.replay);
-      case "admit":
-        this.#sql.clearAbsence(output.relay);
-        for (const [other, { relay }] of this.#sockets.open()) {
-          if (other !== socket && relay === output.relay)
-            this.#close(other, CLOSE.superseded, "the same relay opened another drain");
-        }
-        return;
-      case "close":
-        return this.#close(socket, output.code, output.reason);
-      default:
-        return output satisfies never;
-    }
-  }
-}
-
-function replayOf(of: (ToEdge & { type: "replay" })["of"]): ReplayOf {
-  return "since" in of ? { since: Date.parse(of.since), until: Date.parse(of.until) } : of;
 }

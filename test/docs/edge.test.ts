@@ -30,7 +30,7 @@ const refusalCodes = [...read("worker/refusal.ts").matchAll(/^ {2}(ERR_[A-Z_]+):
 
 /** All of the edge, but for reconciliation, whose codes stand in docs/reconciliation.md. */
 const edgeSource = [
-  "app body config drain drain-proof drain-sockets event-shape form github keyring main outbox-sql outbox",
+  "app body config drain drain-proof drain-sockets drains event-shape form github keyring main outbox-sql outbox",
   "receipt-check recipient refusal signature take",
 ]
   .join(" ")
@@ -52,12 +52,12 @@ describe("docs/edge.md, Refusals", () => {
 
 describe("docs/edge.md, Refused receipts", () => {
   it("has every code that a frame `refused` may have", () => {
-    const outbox = read("worker/outbox.ts");
-    const from = outbox.indexOf("  #finish(");
-    const to = outbox.indexOf("  #sendOn(");
+    const drains = read("worker/drains.ts");
+    const from = drains.indexOf("  #finish(");
+    const to = drains.indexOf("  #sendOn(");
     expect(from > 0 && to > from).toBe(true);
     const check = read("worker/receipt-check.ts");
-    const sent = new Set([...codesIn(outbox.slice(from, to)), ...codesIn(check), ...codesIn(receiptSource)]);
+    const sent = new Set([...codesIn(drains.slice(from, to)), ...codesIn(check), ...codesIn(receiptSource)]);
     expect(sent.size).toBeGreaterThan(3);
     expect(new Set(rows("Refused receipts").map(([code]) => code))).toEqual(sent);
   });
