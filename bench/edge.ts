@@ -47,7 +47,7 @@ const SIZES = [
 ];
 const WARM_UP = 300;
 /** Fresh processes for the figure of a cold isolate. */
-const COLD_STARTS = 7;
+const COLD_STARTS = 5;
 const IN_FLIGHT = 8;
 
 function bundle(entry: string, config: string, outdir: string): Buffer {
@@ -223,12 +223,12 @@ async function warm(name: Name): Promise<{ cpu: number[]; perSecond: number }> {
 }
 
 /** CPU milliseconds of the first request of a process, whose outbox has been there before. */
-async function cold(name: Name): Promise<number> {
+async function cold(name: Name, bytes: number): Promise<number> {
   const home = mkdtempSync(join(folder, "run-"));
   const figures: number[] = [];
   for (let index = 0; index <= COLD_STARTS; index += 1) {
     const { port, pid, stop } = await start(name, home);
-    const body = jsonBody(10 * KIB);
+    const body = jsonBody(bytes);
     const before = cpuMs(pid);
     await post(port, body);
     if (index > 0) figures.push(cpuMs(pid) - before);
@@ -249,6 +249,25 @@ async function peak(name: Name): Promise<{ before: number; peak: number }> {
   return figures;
 }
 
+/** What is left beside `only stores` is verification, sealing and the edge's own logic. */
+function compare(figures: ReadonlyMap<Name, readonly number[]>): void {
+  const edge = figures.get("edge") ?? [];
+  const beside = (name: Name, by: (ours: number, theirs: number) => number) =>
+    two(edge.map((ms, index) => by(ms, figures.get(name)?.[index] ?? NaN)));
+  row(
+    "edge ÷ plain",
+    beside("plain tweetnacl", (ours, theirs) => ours / theirs),
+  );
+  row(
+    "edge ÷ verifies",
+    beside("only verifies", (ours, theirs) => ours / theirs),
+  );
+  row(
+    "edge − stores",
+    beside("only stores", (ours, theirs) => ours - theirs),
+  );
+}
+
 function two(figures: readonly number[] = []): string[] {
   return figures.map((figure) => figure.toFixed(2));
 }
@@ -264,30 +283,26 @@ try {
     writeFileSync(join(folder, `${name}.js`), code);
     sizes.set(name, gzipSync(code).length / KIB);
   }
-  console.log("\n  ms of CPU a request");
-  row("", [...SIZES.map((size) => size.name), "first 10", "req/s 10", "KiB gzip"]);
-  const cpuOf = new Map<Name, number[]>();
+  const names = SIZES.map((size) => size.name);
+  console.log("\n  ms of CPU a request, warm");
+  row("", [...names, "req/s 10", "KiB gzip"]);
+  const warmOf = new Map<Name, number[]>();
   for (const { name } of WORKERS) {
     const { cpu, perSecond } = await warm(name);
-    cpuOf.set(name, [...cpu, await cold(name)]);
-    row(name, [...two(cpuOf.get(name)), perSecond.toFixed(0), (sizes.get(name) ?? NaN).toFixed(1)]);
+    warmOf.set(name, cpu);
+    row(name, [...two(cpu), perSecond.toFixed(0), (sizes.get(name) ?? NaN).toFixed(1)]);
   }
-  const edge = cpuOf.get("edge") ?? [];
-  const beside = (name: Name, compare: (ours: number, theirs: number) => number) =>
-    two(edge.map((ms, index) => compare(ms, cpuOf.get(name)?.[index] ?? NaN)));
-  row(
-    "edge ÷ plain",
-    beside("plain tweetnacl", (ours, theirs) => ours / theirs),
-  );
-  row(
-    "edge ÷ verifies",
-    beside("only verifies", (ours, theirs) => ours / theirs),
-  );
-  // What is left is verification, sealing and the edge's own logic: what Cloudflare bills, and more.
-  row(
-    "edge − stores",
-    beside("only stores", (ours, theirs) => ours - theirs),
-  );
+  compare(warmOf);
+  console.log("\n  ms of CPU of the first request in a fresh isolate");
+  row("", names);
+  const coldOf = new Map<Name, number[]>();
+  for (const { name } of WORKERS) {
+    const figures: number[] = [];
+    for (const { bytes } of SIZES) figures.push(await cold(name, bytes));
+    coldOf.set(name, figures);
+    row(name, two(figures));
+  }
+  compare(coldOf);
   console.log("\n  MiB of the process, before and at most, while it takes 25 MiB");
   for (const name of ["edge", "plain tweetnacl"] as const) {
     const figures = await peak(name);
