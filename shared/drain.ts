@@ -39,7 +39,7 @@ export const CLOSE = {
   silent: 4408,
   /** The same relay opened another drain of the stream. */
   superseded: 4409,
-  /** Too many sockets wait to be proven, and this one had waited longest. */
+  /** Too many sockets wait to be proven, and the lot fell on this one. */
   crowded: 4429,
 } as const;
 
