@@ -215,7 +215,16 @@ describeWith("tor", "the pipeline through an onion service", () => {
         firstWith("seq", event["seq"]) !== event ||
         (event["redelivery"] === false && firstWith("delivery", event["delivery"]) !== event),
     );
-    expect(twice).toEqual([]);
+    // A builder that dies between saying `opened` and noting that it did says it once more when it is back.
+    const back = dev.events.findIndex(
+      ({ event, part, restarts }) => event === "started" && part === "builder" && restarts === 1,
+    );
+    const isSaidAgain = (event: (typeof events)[number]) => {
+      const said = firstWith("seq", event["seq"]) ?? event;
+      return dev.events.indexOf(said) < back && dev.events.indexOf(event) > back;
+    };
+    expect(twice.filter((event) => !isSaidAgain(event))).toEqual([]);
+    expect(twice.filter(isSaidAgain).length).toBeLessThanOrEqual(1);
     const done = new Set(
       dev.events.filter(({ event }) => event === "done").map((event) => event["delivery"]),
     );
