@@ -1,74 +1,78 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { sharedKey } from "../shared/shared-key.ts";
-import { encodeBase64 } from "../shared/bytes.ts";
-import { sealTag } from "../shared/cryptobox.ts";
-import { describeError } from "../shared/errors.ts";
-import { type ReceiptMessage, sealReceipt } from "../shared/receipt.ts";
 import type { Report } from "../shared/report.ts";
-import { RECEIPT_TOPIC, TOPIC_PREFIX } from "../shared/topic.ts";
-import { joinWamp, type WampEvent, type WampSession } from "../shared/wamp/session.ts";
+import { sharedKey } from "../shared/shared-key.ts";
+import { TOPIC_PREFIX } from "../shared/topic.ts";
+import { joinWamp } from "../shared/wamp/session.ts";
 import { superviseWamp } from "../shared/wamp/supervisor.ts";
 import type { BuilderConfig } from "./config.ts";
-import { openJournal } from "./journal.ts";
-import { openEvent } from "./opener.ts";
-import { matches, subjectOf } from "./rules.ts";
-import { startRunner } from "./runner.ts";
+import { makeIntake } from "./intake.ts";
+import { type Journal, openJournal } from "./journal.ts";
+import { journalError } from "./journal-fault.ts";
+import { makeRecovery } from "./recovery.ts";
+import { removeLogs, startRunner } from "./runner.ts";
 
 /**
- * Joins, opens, checks, journals, sends receipts, and runs the rules' commands, until the signal. Builds
- * run beside: opening, journal and receipt of the events behind a build never wait for it.
+ * Milliseconds that the journal remembers an event: three times as long as an edge can be told to retain it, so
+ * that nothing is run again that is sent again.
+ */
+const REMEMBERED_MS = 90 * 24 * 3600 * 1000;
+
+/**
+ * Joins, opens, checks, journals, sends receipts, asks for what is missing, and runs the rules' commands, until the
+ * signal. Builds run beside: opening, journal and receipt of the events behind a build never wait for it.
  */
 export async function runBuilder(config: BuilderConfig, report: Report, stop: AbortSignal): Promise<void> {
-  const { dataDir, rules } = config;
-  // Without a journal there is nothing to do here: its failure ends the builder, which says so.
+  const { dataDir, rules, webhookSecret, relayBoxPublic, share } = config;
+  // When builds cannot be run there is nothing to do here: that ends the builder, which says so.
   const failed = new AbortController();
   const signal = AbortSignal.any([stop, failed.signal]);
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
-  const sharedKeys = config.boxSecrets.map((secret) => sharedKey(config.edgeBoxPublic, secret));
-  const journal = openJournal(join(dataDir, "journal.sqlite"));
-  const runner = startRunner({ dataDir, rules, journal, report }, signal);
-
-  /** What cannot be opened is reported and gets no receipt: the edge keeps it. */
-  function onEvent(session: WampSession, { topic, passthru }: WampEvent): void {
-    try {
-      const event = openEvent(topic, passthru, sharedKeys, config.webhookSecret);
-      const sealed = passthru?.bytes ?? new Uint8Array();
-      const tag = sealTag(sealed);
-      const { id, stream, seq, redelivery } = event.delivery;
-      const wanted = wantedBy(event);
-      if (journal.keep(tag, event, wanted) !== "again") {
-        report("opened", { delivery: id, stream, seq, topic, redelivery, signature: event.signature });
-        journal.eventTold(tag);
-      }
-      const receipt = encodeBase64(sealReceipt({ stream, seq, delivery: id, tag }, event.shared));
-      // Lost receipts do no harm: the relay publishes again, and a duplicate is answered again.
-      session
-        .publish(RECEIPT_TOPIC, { stream, seq, receipt } satisfies ReceiptMessage)
-        .catch((error: unknown) => {
-          report("error", { ...describeError(error), delivery: id });
-        });
-      if (wanted.length > 0) runner.wake();
-    } catch (error) {
-      report("error", describeError(error));
-    }
-  }
-
-  function wantedBy(event: ReturnType<typeof openEvent>): string[] {
-    const subject = subjectOf(event);
-    return rules.filter((rule) => matches(rule, subject)).map(({ name }) => name);
-  }
+  const keysWith = (peer: Uint8Array) => config.boxSecrets.map((secret) => sharedKey(peer, secret));
+  const journal = openJournalOf(config);
+  const recovery = makeRecovery(
+    { journal, keys: relayBoxPublic ? keysWith(relayBoxPublic) : [], report },
+    () => runner.wake(),
+  );
+  const runner = startRunner({ dataDir, rules, journal, isHeld: recovery.holds, report }, signal);
+  const intake = makeIntake(
+    { journal, rules, sharedKeys: keysWith(config.edgeBoxPublic), webhookSecret, report },
+    (streams) => {
+      recovery.noted(streams);
+      runner.wake();
+    },
+  );
 
   const wamp = superviseWamp({
     join: () => joinWamp({ ...config.router, tor: config.tor, isolation: "builder", signal }),
-    onSession: (session) => session.subscribe(TOPIC_PREFIX, "prefix", (event) => onEvent(session, event)),
-    onLost: () => {},
+    onSession: async (session) => {
+      // The relay gives each stream to one of the builders that subscribe by wildcard.
+      await session.subscribe(TOPIC_PREFIX, share ? "wildcard" : "prefix", (event) =>
+        intake.onEvent(session, event),
+      );
+      recovery.onSession(session);
+    },
+    onLost: () => recovery.onLost(),
     report,
     signal,
   });
   try {
     await Promise.all([wamp, runner.ended.finally(() => failed.abort())]);
   } finally {
+    intake.end();
+    recovery.end();
     journal.close();
+  }
+}
+
+/** @throws OnionhookError `ERR_JOURNAL` */
+function openJournalOf({ dataDir, share }: BuilderConfig): Journal {
+  try {
+    // Where builders share, what is missing here may be another's.
+    const journal = openJournal(join(dataDir, "journal.sqlite"), { numbered: !share });
+    removeLogs(dataDir, journal.forget(Date.now() - REMEMBERED_MS));
+    return journal;
+  } catch (cause) {
+    throw journalError("the builder does not start", cause);
   }
 }

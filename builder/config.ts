@@ -4,6 +4,7 @@ import { checkConfig } from "../shared/host/config-file.ts";
 import { readKeyFile, readSecretFile } from "../shared/host/key-file.ts";
 import { parseKey } from "../shared/keys.ts";
 import { parseSocksProxy, type SocksProxy } from "../shared/tor/socks.ts";
+import { CANARY_EVENT } from "../shared/topic.ts";
 import type { Rule } from "./rules.ts";
 
 const argv = v.pipe(v.array(v.string()), v.minLength(1, "a command needs at least its program's name"));
@@ -13,7 +14,10 @@ const MAX_TIMEOUT_S = 7 * 24 * 3600;
 
 const rule = v.strictObject({
   name: v.pipe(v.string(), v.regex(/^[\w.-]{1,64}$/, "letters, digits, _ . - were expected")),
-  event: v.string(),
+  event: v.pipe(
+    v.string(),
+    v.check((event) => event !== CANARY_EVENT, "this event is the relay's own test, and runs nothing"),
+  ),
   repository: v.optional(v.string()),
   ref: v.optional(v.string()),
   run: v.pipe(v.array(argv), v.minLength(1, "at least one command was expected")),
@@ -32,6 +36,8 @@ const schema = v.strictObject({
   }),
   box_key_file: v.union([v.string(), v.tuple([v.string(), v.string()])]),
   edge_box_public: v.string(),
+  relay_box_public: v.optional(v.string()),
+  share: v.optional(v.boolean(), false),
   webhook_secret_file: v.optional(v.string()),
   rules: v.pipe(
     v.array(rule),
@@ -50,6 +56,10 @@ export interface BuilderConfig {
   /** The current one first; two while it is being changed. */
   boxSecrets: readonly [Uint8Array, ...Uint8Array[]];
   edgeBoxPublic: Uint8Array;
+  /** Without it the relay cannot be asked for what is missing. */
+  relayBoxPublic: Uint8Array | undefined;
+  /** Other builders have the same box keys, and each stream goes to one of them. */
+  share: boolean;
   /** With it, GitHub's own signature is checked a second time, over the recovered body. */
   webhookSecret: string | undefined;
   rules: readonly Rule[];
@@ -72,6 +82,11 @@ export function parseConfig(json: unknown, folder: string): BuilderConfig {
     router: { url, realm, authid, seed: readKeyFile(at(key_file), "sign") },
     boxSecrets: [boxKey(boxKeyFile), ...olderFiles.map(boxKey)],
     edgeBoxPublic: parseKey(config.edge_box_public, "box", "public", "edge_box_public"),
+    relayBoxPublic:
+      config.relay_box_public === undefined
+        ? undefined
+        : parseKey(config.relay_box_public, "box", "public", "relay_box_public"),
+    share: config.share,
     webhookSecret:
       config.webhook_secret_file === undefined ? undefined : readSecretFile(at(config.webhook_secret_file)),
     rules: config.rules.map(({ timeout_seconds, directory, ...rest }) => ({

@@ -38,9 +38,16 @@ export function subjectOf({ topic, rawBody }: Pick<OpenedEvent, "topic" | "rawBo
   };
 }
 
-export function matches(rule: Rule, subject: Subject): boolean {
+/** The names of the rules that an event leads to. */
+export function rulesFor(event: Pick<OpenedEvent, "topic" | "rawBody">, rules: readonly Rule[]): string[] {
+  const ofEvent = rules.filter((rule) => TOPIC_PREFIX + rule.event === event.topic);
+  if (ofEvent.length === 0) return [];
+  const subject = subjectOf(event);
+  return ofEvent.filter((rule) => matches(rule, subject)).map(({ name }) => name);
+}
+
+function matches(rule: Rule, subject: Subject): boolean {
   return (
-    rule.event === subject.event &&
     (rule.repository === undefined || rule.repository === subject.repository) &&
     (rule.ref === undefined || rule.ref === subject.ref)
   );

@@ -1,11 +1,13 @@
 import { closeSync, mkdirSync, openSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { OnionhookError } from "../shared/errors.ts";
+import { setTimeout as sleep } from "node:timers/promises";
+import { describeError, OnionhookError } from "../shared/errors.ts";
 import type { Report } from "../shared/report.ts";
+import { environmentOf } from "./build-environment.ts";
 import type { Build, Journal } from "./journal.ts";
+import { isJournalFault, makeJournalFault } from "./journal-fault.ts";
 import type { Rule } from "./rules.ts";
-import { subjectOf } from "./rules.ts";
-import { endLeftover, runCommand } from "./run-command.ts";
+import { endLeftover, type ProcessMark, runCommand } from "./run-command.ts";
 
 export interface Runner {
   /** There may be a build to run. */
@@ -14,28 +16,55 @@ export interface Runner {
   readonly ended: Promise<void>;
 }
 
-/**
- * What a command gets of our own environment: enough to find programs, and no secret. ONIONHOOK_RUN is the
- * mark by which `onionhook dev` finds what a killed builder left behind.
- */
-const INHERITED = ["PATH", "HOME", "LANG", "TZ", "ONIONHOOK_RUN"];
+/** Milliseconds until a full or failing disk is tried again. */
+const DISK_PAUSE_MS = 1000;
 
 /**
  * Runs the journal's builds one after the other, in order. A build that the builder's own death cut off
- * is run again from its start; its leftovers are ended first.
+ * is run again from its start; its leftovers are ended first. While the disk is full, builds wait.
+ *
+ * @param parts.isHeld whether a build of this event waits for an earlier event of its stream.
  */
 export function startRunner(
   {
     dataDir,
     rules,
     journal,
+    isHeld,
     report,
-  }: { dataDir: string; rules: readonly Rule[]; journal: Journal; report: Report },
+  }: {
+    dataDir: string;
+    rules: readonly Rule[];
+    journal: Journal;
+    isHeld: (stream: string, seq: number) => boolean;
+    report: Report;
+  },
   signal: AbortSignal,
 ): Runner {
-  const folder = join(dataDir, "builds");
+  const folder = logFolder(dataDir);
   mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const fault = makeJournalFault("builds wait", report);
   let wake = () => {};
+
+  /** Until the disk takes it: a build that was run or told must not be so again. Whether it did before the signal. */
+  async function record(write: () => void): Promise<boolean> {
+    for (;;) {
+      try {
+        write();
+        return true;
+      } catch (error) {
+        if (!(await waitForDisk(error))) return false;
+      }
+    }
+  }
+
+  /** Whether there is time to try again. Throws what waiting does not mend. */
+  async function waitForDisk(reason: unknown): Promise<boolean> {
+    if (!isJournalFault(reason)) throw reason;
+    fault.failed(reason);
+    await sleep(DISK_PAUSE_MS, undefined, { signal }).catch(() => {});
+    return !signal.aborted;
+  }
 
   async function run(build: Build): Promise<void> {
     if (build.process) endLeftover(build.process);
@@ -43,7 +72,7 @@ export function startRunner(
     if (!rule) {
       // The configuration changed while the build waited.
       rmSync(join(folder, `${build.id}.json`), { force: true });
-      journal.ended(build.id, "no such rule", 0);
+      if (!(await record(() => journal.ended(build.id, "no such rule", 0)))) return;
       journal.buildTold(build.id);
       report("error", {
         code: "ERR_RULE",
@@ -56,36 +85,41 @@ export function startRunner(
     const exit = await runAll(rule, build);
     // Broken off by our own end: it is run again. What had succeeded by then is over.
     if (signal.aborted && exit !== "0") return;
-    journal.ended(build.id, exit, performance.now() - started);
-    tell();
+    const ms = performance.now() - started;
+    if (await record(() => journal.ended(build.id, exit, ms))) await tell();
   }
 
   /** What is over is told once, also what an earlier life of the builder could not tell any more. */
-  function tell(): void {
+  async function tell(): Promise<void> {
     for (const { id, delivery, stream, seq, rule, exit, ms } of journal.untoldBuilds()) {
       report("built", { delivery, stream, seq, rule, exit: /^\d+$/.test(exit) ? Number(exit) : exit, ms });
-      journal.buildTold(id);
+      await record(() => journal.buildTold(id));
     }
   }
 
   async function runAll(rule: Rule, build: Build): Promise<string> {
     const payload = join(folder, `${build.id}.json`);
     const outputFile = openSync(join(folder, `${build.id}.log`), "a", 0o600);
-    writeFileSync(payload, build.rawBody, { mode: 0o600 });
     try {
+      writeFileSync(payload, build.rawBody, { mode: 0o600 });
       const deadline = performance.now() + rule.timeoutMs;
       for (const argv of rule.run) {
+        let started = false;
         const exit = await runCommand(
           {
             argv,
             directory: rule.directory,
-            env: environment(build, payload),
+            env: environmentOf(build, payload),
             outputFile,
             timeoutMs: Math.max(1, deadline - performance.now()),
-            onStarted: (mark) => journal.began(build.id, mark),
+            onStarted: (mark) => {
+              started = true;
+              markBegun(build, mark);
+            },
           },
           signal,
         );
+        if (!started) tellNotStarted(rule, build, argv, exit);
         if (exit !== "0") return exit;
         if (signal.aborted && argv !== rule.run.at(-1)) return "aborted";
       }
@@ -96,15 +130,40 @@ export function startRunner(
     }
   }
 
+  /** On a full disk without the mark: ending the command, to run it again, would be worse. */
+  function markBegun(build: Build, mark: ProcessMark): void {
+    try {
+      journal.began(build.id, mark);
+    } catch (error) {
+      if (!isJournalFault(error)) throw error;
+      fault.failed(error);
+    }
+  }
+
+  function tellNotStarted(rule: Rule, build: Build, [program = ""]: readonly string[], exit: string): void {
+    const error = new OnionhookError("ERR_BUILD_START", `${program} could not be started (${exit})`, {
+      hint: `check that it is on the builder's PATH and executable, and that ${rule.directory} is a folder`,
+    });
+    report("error", { ...describeError(error), rule: rule.name, delivery: build.delivery });
+  }
+
   async function loop(): Promise<void> {
-    tell();
+    await tell();
     while (!signal.aborted) {
       const woken = new Promise<void>((resolve) => {
         wake = resolve;
       });
-      const build = journal.nextBuild();
-      if (build) await run(build);
-      else await woken;
+      const build = journal.nextBuild(isHeld);
+      if (!build) {
+        await woken;
+        continue;
+      }
+      try {
+        await run(build);
+        fault.works();
+      } catch (error) {
+        await waitForDisk(error);
+      }
     }
   }
 
@@ -120,30 +179,11 @@ export function startRunner(
   };
 }
 
-/** Payload fields reach a command as a file and as environment variables, never as arguments. */
-function environment(build: Build, payload: string): Record<string, string> {
-  const subject = subjectOf(build);
-  const ours = {
-    ONIONHOOK_DELIVERY: build.delivery,
-    ONIONHOOK_EVENT: subject.event,
-    ONIONHOOK_STREAM: build.stream,
-    ONIONHOOK_SEQ: String(build.seq),
-    ONIONHOOK_PAYLOAD: payload,
-    ONIONHOOK_REPOSITORY: subject.repository,
-    ONIONHOOK_REF: subject.ref,
-    ONIONHOOK_SHA: subject.sha,
-  };
-  const inherited = INHERITED.map((name) => [name, process.env[name]] as const);
-  const all = [...inherited, ...Object.entries(ours)];
-  return Object.fromEntries(
-    all.flatMap(([name, value]) => (isEnvironmentValue(value) ? [[name, value]] : [])),
-  );
+function logFolder(dataDir: string): string {
+  return join(dataDir, "builds");
 }
 
-/** Characters. Linux takes 128 KiB a variable; refs and names have under 300. */
-const MAX_VALUE_LENGTH = 4096;
-
-/** What cannot stand in an environment is left out, and can be read from the payload. */
-function isEnvironmentValue(value: string | undefined): value is string {
-  return value !== undefined && value.length <= MAX_VALUE_LENGTH && !value.includes("\0");
+/** Removes the output of builds that the journal has forgotten. */
+export function removeLogs(dataDir: string, builds: readonly number[]): void {
+  for (const build of builds) rmSync(join(logFolder(dataDir), `${build}.log`), { force: true });
 }

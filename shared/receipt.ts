@@ -34,6 +34,18 @@ export const receiptMessage = v.object({
 
 export type ReceiptMessage = v.InferOutput<typeof receiptMessage>;
 
+/**
+ * What a builder publishes beside receipts: it cannot take the event whose seal has this tag. Unsealed, since nothing is
+ * done on it but to try again, and at last to keep the event for a person to look at.
+ */
+export const refusalMessage = v.object({
+  /** `sealTag` of the sealed event. */
+  tag: v.pipe(v.string(), v.base64(), v.maxLength(64)),
+  refused: v.pipe(v.string(), v.regex(/^ERR_[A-Z_]{1,50}$/)),
+});
+
+export type RefusalMessage = v.InferOutput<typeof refusalMessage>;
+
 export function sealReceipt(receipt: Receipt, shared: Uint8Array): Uint8Array<ArrayBuffer> {
   return seal(encodeUtf8(JSON.stringify({ v: 1, kind: "receipt", ...receipt })), shared);
 }

@@ -6,3 +6,8 @@
  * library's error text.
  */
 export type Report = (event: string, fields?: Readonly<Record<string, unknown>>) => void;
+
+/** Reports in whose errors it stands what they are about, e.g. `{ to: "router" }`. */
+export function reportAbout(report: Report, about: Readonly<Record<string, unknown>>): Report {
+  return (event, fields) => report(event, event === "error" ? { ...fields, ...about } : fields);
+}

@@ -36,9 +36,18 @@ export interface WampEvent {
 }
 
 export interface WampSession {
-  /** Resolves once the router has acknowledged. */
-  publish(topic: string, payload: Passthru | Record<string, unknown>): Promise<void>;
-  subscribe(topic: string, match: "exact" | "prefix", handler: (event: WampEvent) => void): Promise<void>;
+  /** Resolves once the router has acknowledged. `exclude`: sessions that are not to get it. */
+  publish(
+    topic: string,
+    payload: Passthru | Record<string, unknown>,
+    exclude?: readonly (number | bigint)[],
+  ): Promise<void>;
+  subscribe(
+    topic: string,
+    match: "exact" | "prefix" | "wildcard",
+    handler: (event: WampEvent) => void,
+  ): Promise<void>;
+  /** A sealed call has one {@link Passthru} as its argument, and so has its answer. */
   call(procedure: string, ...args: unknown[]): Promise<unknown>;
   register(
     procedure: string,
@@ -94,12 +103,17 @@ export async function joinWamp(target: WampTarget): Promise<WampSession> {
     throw error;
   }
   return {
-    async publish(topic, payload) {
+    async publish(topic, payload, exclude = []) {
       const [args, kwargs] = payload instanceof Passthru ? [[payload], undefined] : [[], payload];
       const bytes = payload instanceof Passthru ? payload.bytes.length : 0;
       await request(
         "publish",
-        guarded(() => session.publish(topic, args, kwargs, { acknowledge: true })),
+        guarded(() =>
+          session.publish(topic, args, kwargs, {
+            acknowledge: true,
+            ...(exclude.length > 0 && { exclude }),
+          }),
+        ),
         bytes,
       );
     },

@@ -43,10 +43,14 @@ describe("the runner", () => {
     directory: folder,
     timeoutMs,
   });
-  const keep = (seq: number) => journal.keep(`tag-${seq}`, someEvent(seq, PAYLOAD), ["docs"]);
+  const keep = (seq: number) => keepBody(seq, PAYLOAD);
+  const keepBody = (seq: number, body: string) =>
+    journal.keep([{ tag: `tag-${seq}`, event: someEvent(seq, body), rules: ["docs"] }]);
+  const held = new Set<number>();
   const start = (rules: Rule[]) => {
     const report = (event: string, fields = {}) => void reports.push({ event, ...fields });
-    const runner = startRunner({ dataDir: folder, rules, journal, report }, stop.signal);
+    const isHeld = (_stream: string, seq: number) => held.has(seq);
+    const runner = startRunner({ dataDir: folder, rules, journal, isHeld, report }, stop.signal);
     ended = runner.ended;
     return runner;
   };
@@ -108,18 +112,34 @@ describe("the runner", () => {
     start([rule([["no-such-program-anywhere"]])]);
     await eventually("both are built", () => built().length === 2);
     expect(built().map(({ exit }) => exit)).toEqual(["ENOENT", "ENOENT"]);
+    expect(reports[0]).toMatchObject({
+      event: "error",
+      code: "ERR_BUILD_START",
+      message: "no-such-program-anywhere could not be started (ENOENT)",
+      rule: "docs",
+      delivery: "delivery-1",
+    });
   });
 
   it("does not stumble over a field that is too long for an environment", async () => {
-    journal.keep("long", someEvent(1, JSON.stringify({ ref: "x".repeat(200_000), after: "a".repeat(40) })), [
-      "docs",
-    ]);
+    keepBody(1, JSON.stringify({ ref: "x".repeat(200_000), after: "a".repeat(40) }));
     start([rule([["env"]])]);
     await eventually("it is built", () => built().length === 1);
     expect(built()[0]).toMatchObject({ exit: 0 });
     const output = readFileSync(join(folder, "builds", "1.log"), "utf8");
     expect(output).not.toContain("ONIONHOOK_REF=");
     expect(output).toContain("ONIONHOOK_SHA=aaa");
+  });
+
+  it("waits for what is held back, and goes on when it is not any more", async () => {
+    keep(1);
+    held.add(1);
+    const runner = start([rule([["true"]])]);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(built()).toEqual([]);
+    held.delete(1);
+    runner.wake();
+    await eventually("it is built", () => built().length === 1);
   });
 
   it("says ENOTDIR of a folder that is a file, and goes on", async () => {
@@ -171,6 +191,36 @@ describe("the runner", () => {
   it("never takes another process for a leftover", () => {
     endLeftover({ pid: process.pid, started: String(Number(processStart(process.pid)) - 1) });
     expect(isAlive(process.pid)).toBe(true);
+  });
+
+  it("waits while the disk fails, says so once, and neither runs nor tells a build twice", async () => {
+    keep(1);
+    const full = Object.assign(new Error("database or disk is full"), {
+      code: "ERR_SQLITE_ERROR",
+      errcode: 13,
+    });
+    const failing = new Map([
+      ["began", 1],
+      ["ended", 2],
+      ["buildTold", 1],
+    ]);
+    const sound = journal;
+    journal = new Proxy(sound, {
+      get(target, name, receiver) {
+        const failures = failing.get(String(name)) ?? 0;
+        failing.set(String(name), failures - 1);
+        return failures > 0
+          ? () => {
+              throw full;
+            }
+          : Reflect.get(target, name, receiver);
+      },
+    });
+    start([rule([["sh", "-c", "echo run"]])]);
+    await eventually("it is told as marked", () => built().length === 1 && sound.untoldBuilds().length === 0);
+    expect(readFileSync(join(folder, "builds", "1.log"), "utf8")).toBe("run\n");
+    expect(reports.filter(({ code }) => code === "ERR_JOURNAL")).toHaveLength(1);
+    expect(built()).toHaveLength(1);
   });
 
   it("says so when a build's rule is gone from the configuration", async () => {

@@ -1,8 +1,8 @@
 import { encodeUtf8 } from "../../shared/bytes.ts";
 import type { OpenedEvent } from "../../shared/event.ts";
 
-/** An opened push, number `seq` of the stream. */
-export function someEvent(seq: number, body: string): OpenedEvent {
+/** An opened push, number `seq` of its stream. */
+export function someEvent(seq: number, body: string, stream = "builder"): OpenedEvent {
   return {
     topic: "webhook.github.push",
     rawBody: encodeUtf8(body),
@@ -12,7 +12,7 @@ export function someEvent(seq: number, body: string): OpenedEvent {
       event: "push",
       hook_id: null,
       received_at: "2026-11-21T00:00:00.000Z",
-      stream: "builder",
+      stream,
       seq,
       redelivery: false,
       signature: `sha256=${"0".repeat(64)}`,

@@ -1,0 +1,130 @@
+/**
+ * The receiving half: opens and checks what comes, journals it, and answers with a receipt, or a refusal. Events that
+ * come in the same turn of the event loop share one transaction, and so one wait for the disk.
+ */
+import { encodeBase64 } from "../shared/bytes.ts";
+import { sealTag } from "../shared/cryptobox.ts";
+import { describeError } from "../shared/errors.ts";
+import { type ReceiptMessage, type RefusalMessage, sealReceipt } from "../shared/receipt.ts";
+import type { Report } from "../shared/report.ts";
+import { CANARY_TOPIC, RECEIPT_TOPIC } from "../shared/topic.ts";
+import type { WampEvent, WampSession } from "../shared/wamp/session.ts";
+import type { Entry, Journal, Kept } from "./journal.ts";
+import { makeJournalFault } from "./journal-fault.ts";
+import { openEvent } from "./opener.ts";
+import { type Rule, rulesFor } from "./rules.ts";
+
+export interface Intake {
+  onEvent(session: WampSession, event: WampEvent): void;
+  /** Nothing is kept or answered any more. */
+  end(): void;
+}
+
+interface Opened extends Entry {
+  session: WampSession;
+  event: ReturnType<typeof openEvent>;
+}
+
+/**
+ * @param sharedKeys with the edge, one for each of our box keys.
+ * @param onKept events of these streams were kept.
+ */
+export function makeIntake(
+  {
+    journal,
+    rules,
+    sharedKeys,
+    webhookSecret,
+    report,
+  }: {
+    journal: Journal;
+    rules: readonly Rule[];
+    sharedKeys: readonly Uint8Array[];
+    webhookSecret: string | undefined;
+    report: Report;
+  },
+  onKept: (streams: ReadonlySet<string>) => void,
+): Intake {
+  const fault = makeJournalFault("events are not taken; the relay tries again", report);
+  let opened: Opened[] = [];
+  let turn: NodeJS.Immediate | undefined;
+  /** What was said, and the disk could not mark as said. */
+  const unmarked = new Set<string>();
+
+  function keep(): void {
+    turn = undefined;
+    const entries = opened;
+    opened = [];
+    let kept: Kept[];
+    try {
+      kept = journal.keep(entries);
+      fault.works();
+    } catch (error) {
+      // No word to the relay: the event is not to blame, and is published again.
+      fault.failed(error);
+      return;
+    }
+    for (const [index, { was, restarted }] of kept.entries()) {
+      const entry = entries[index];
+      if (!entry) continue;
+      const { stream, seq } = entry.event.delivery;
+      if (restarted) report("stream_restarted", { stream, seq });
+      if (was !== "again") tell(entry);
+      sendReceipt(entry);
+    }
+    onKept(new Set(entries.map(({ event }) => event.delivery.stream)));
+  }
+
+  function tell({ tag, event }: Opened): void {
+    const { id, stream, seq, redelivery } = event.delivery;
+    const { topic, signature } = event;
+    if (!unmarked.delete(tag)) {
+      if (topic === CANARY_TOPIC) report("canary", { stream, seq });
+      else report("opened", { delivery: id, stream, seq, topic, redelivery, signature });
+    }
+    try {
+      journal.eventTold(tag);
+    } catch (error) {
+      unmarked.add(tag);
+      fault.failed(error);
+    }
+  }
+
+  /** Lost receipts do no harm: the relay publishes again, and a duplicate is answered again. */
+  function sendReceipt({ session, tag, event }: Opened): void {
+    const { stream, seq, id: delivery } = event.delivery;
+    const receipt = encodeBase64(sealReceipt({ stream, seq, delivery, tag }, event.shared));
+    const message = { stream, seq, receipt } satisfies ReceiptMessage;
+    session.publish(RECEIPT_TOPIC, message).catch((error: unknown) => {
+      report("error", { ...describeError(error), delivery });
+    });
+  }
+
+  function refuse(session: WampSession, sealed: Uint8Array, error: unknown): void {
+    const described = describeError(error);
+    report("error", described);
+    if (sealed.length === 0) return;
+    const refused = described.code.startsWith("ERR_") ? described.code : "ERR_INTERNAL";
+    const message = { tag: sealTag(sealed), refused } satisfies RefusalMessage;
+    session
+      .publish(RECEIPT_TOPIC, message)
+      .catch((failure: unknown) => report("error", describeError(failure)));
+  }
+
+  return {
+    onEvent(session, { topic, passthru }) {
+      const sealed = passthru?.bytes ?? new Uint8Array();
+      try {
+        const event = openEvent(topic, passthru, sharedKeys, webhookSecret);
+        const wanted = topic === CANARY_TOPIC ? [] : rulesFor(event, rules);
+        opened.push({ session, tag: sealTag(sealed), event, rules: wanted });
+        turn ??= setImmediate(keep);
+      } catch (error) {
+        refuse(session, sealed, error);
+      }
+    },
+    end() {
+      clearImmediate(turn);
+    },
+  };
+}
