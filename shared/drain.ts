@@ -50,9 +50,22 @@ const name = v.pipe(v.string(), v.regex(NAME));
 const id = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const time = v.pipe(v.string(), v.isoTimestamp());
 
+/** Which retained events; both ends are included. */
+const selection = v.union([
+  v.object({ from: seq, to: seq }),
+  v.object({ delivery: v.pipe(v.string(), v.regex(DELIVERY_ID)) }),
+  v.object({ since: time, until: time }),
+]);
+
 const toRelay = v.variant("type", [
   v.object({ type: v.literal("challenge"), stream: name, challenge: base64 }),
-  v.object({ type: v.literal("welcome") }),
+  v.object({
+    type: v.literal("welcome"),
+    /** Whether an event is done by its recipient's receipt alone; else the relay's word does. */
+    receipts: v.optional(v.boolean(), true),
+    /** What this edge lets this relay ask beyond the first version of the protocol. */
+    may: v.optional(v.array(v.string()), []),
+  }),
   v.object({
     type: v.literal("event"),
     seq,
@@ -66,6 +79,15 @@ const toRelay = v.variant("type", [
   v.object({ type: v.literal("pong") }),
   /** How many retained events a `replay` found; they follow as the window allows. */
   v.object({ type: v.literal("replaying"), id, events: v.pipe(v.number(), v.safeInteger(), v.minValue(0)) }),
+  /** How many retained events were stored anew, to be run again; `next`: there are more, to be asked for `after` it. */
+  v.object({
+    type: v.literal("redelivered"),
+    id,
+    events: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
+    next: v.optional(seq),
+  }),
+  /** The number of the relay's canary on this stream, stored now or before. */
+  v.object({ type: v.literal("canary"), id, seq }),
   v.object({ type: v.literal("accepted"), seq }),
   v.object({ type: v.literal("refused"), seq, code: v.pipe(v.string(), v.regex(/^ERR_[A-Z_]{1,50}$/)) }),
 ]);
@@ -85,19 +107,21 @@ const toEdge = v.variant("type", [
   v.object({ type: v.literal("stored"), seq }),
   /** `receipt` is left out where the recipient gives none. */
   v.object({ type: v.literal("done"), seq, receipt: v.optional(base64) }),
-  v.object({
-    type: v.literal("replay"),
-    id,
-    /** Both ends are included. */
-    of: v.union([
-      v.object({ from: seq, to: seq }),
-      v.object({ delivery: v.pipe(v.string(), v.regex(DELIVERY_ID)) }),
-      v.object({ since: time, until: time }),
-    ]),
-  }),
+  /** Send retained events again, the same bytes: a builder that has one does not run it again. */
+  v.object({ type: v.literal("replay"), id, of: selection }),
+  /**
+   * Store retained, done events anew, as redeliveries: they run again. `after`: of the selection only what has a higher
+   * number. Needs `may` to have `redeliver`.
+   */
+  v.object({ type: v.literal("redeliver"), id, of: selection, after: v.optional(seq) }),
+  /** Store an event of {@link CANARY_EVENT}. Needs `may` to have `canary`. */
+  v.object({ type: v.literal("canary"), id }),
 ]);
 
+export type Selection = v.InferOutput<typeof selection>;
 export type ToRelay = v.InferOutput<typeof toRelay>;
+/** The same as it is written: what has a default may be left out. */
+export type SentToRelay = v.InferInput<typeof toRelay>;
 export type ToEdge = v.InferOutput<typeof toEdge>;
 
 /** @throws OnionhookError `ERR_DRAIN_FRAME` */

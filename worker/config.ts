@@ -52,6 +52,8 @@ export interface RelayGrant {
   keys: readonly Uint8Array[];
   /** Whose streams. Undefined: everybody's. */
   recipients: readonly string[] | undefined;
+  /** Whether it may have done events run again. */
+  redeliver: boolean;
 }
 
 export interface EdgeConfig {
@@ -149,7 +151,11 @@ const bindings = v.object({
     v.pipe(
       v.unknown(),
       v.transform(shorthand("sign_public")),
-      v.strictObject({ sign_public: oneOrTwo(key("sign", "public")), recipients: restriction(name) }),
+      v.strictObject({
+        sign_public: oneOrTwo(key("sign", "public")),
+        recipients: restriction(name),
+        redeliver: v.optional(v.boolean(), false),
+      }),
     ),
     "missing: { NAME = onionhook-sign-public:… } was expected",
   ),
@@ -215,9 +221,9 @@ export function parseConfig(env: Settings): EdgeConfig {
       ]),
     ),
     relays: new Map(
-      Object.entries(RELAYS).map(([relay, { sign_public, recipients }]) => [
+      Object.entries(RELAYS).map(([relay, { sign_public, recipients, redeliver }]) => [
         relay,
-        { keys: sign_public, recipients },
+        { keys: sign_public, recipients, redeliver },
       ]),
     ),
   };

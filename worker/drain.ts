@@ -10,13 +10,15 @@
  * | `open`       | `stored`            | `open` | events up to the window                    |
  * | `open`       | `done`              | `open` | `accepted` or `refused`, events            |
  * | `open`       | `replay`            | `open` | `replaying`, events up to the window       |
+ * | `open`       | `redeliver`, `may`  | `open` | `redelivered`, events to all who have room |
+ * | `open`       | `canary`, `may`     | `open` | `canary`, events up to the window           |
  * | any          | anything else       | —      | close 4400                                 |
  *
  * What is sent first: what another relay lost, then what is new, then what was asked for again, and last, alone,
  * an event on which connections kept ending.
  */
 import * as v from "valibot";
-import { CLOSE, type ToEdge, type ToRelay } from "../shared/drain.ts";
+import { CLOSE, type Selection, type SentToRelay, type ToEdge } from "../shared/drain.ts";
 import type { EventRow, SeqRange } from "./outbox-sql.ts";
 
 /** Sealed bytes that may be under way to one relay, so that a slow one cannot fill the object's memory. */
@@ -67,17 +69,25 @@ export type Input =
   | { type: "hello"; relay: string; proven: boolean; resumed: boolean };
 
 export type Output =
-  | { do: "send"; message: ToRelay }
+  | { do: "send"; message: SentToRelay }
   | { do: "sendEvent"; row: EventRow; replay: boolean }
+  /** Events were stored: every relay with room for them gets them, this one, too. */
+  | { do: "sendOn" }
   /** This relay is here: an older socket of its own ends. */
   | { do: "admit"; relay: string }
   | { do: "close"; code: number; reason: string };
 
+/** What a relay may ask beyond the first version of the protocol. */
+export type Right = "canary" | "redeliver";
+
 /** What the machine asks of its surroundings; every answer is immediate. */
 export interface Surroundings {
   now: number;
+  /** Whether an event is done by its recipient's receipt alone. */
+  receipts: boolean;
+  may(relay: string): Right[];
   /** The number of the newest event. */
-  newest: number;
+  newest(): number;
   /** The first undone event after `seq` that no other relay has; `resumed`: nor this one stored. */
   next(relay: string, seq: number, resumed: boolean): EventRow | undefined;
   /** The first undone event after `seq` that nobody has. */
@@ -89,8 +99,14 @@ export interface Surroundings {
   stored(seq: number): void;
   /** Marks the event done: `undefined`, or why that was refused. */
   finish(seq: number, receipt: string | undefined, relay: string): string | undefined;
-  replayRanges(of: (ToEdge & { type: "replay" })["of"]): { ranges: SeqRange[]; events: number };
+  replayRanges(of: Selection): { ranges: SeqRange[]; events: number };
+  /** Stores done events of a selection anew: how many, and after which number there are more. */
+  redeliver(of: Selection, after: number): { events: number; next?: number };
+  /** Stores a canary for the relay, unless it has one already: its number. */
+  canary(relay: string): number;
 }
+
+const SEND_ON: Output = { do: "sendOn" };
 
 export function stepDrain(drain: Drain, input: Input, around: Surroundings): [Drain, Output[]] {
   if (drain.phase === "challenged") {
@@ -101,7 +117,7 @@ export function stepDrain(drain: Drain, input: Input, around: Surroundings): [Dr
       opened(relay, resumed, around.now),
       [
         { do: "admit", relay },
-        { do: "send", message: { type: "welcome" } },
+        { do: "send", message: welcome(around.receipts, around.may(relay)) },
       ],
     ];
   }
@@ -131,11 +147,34 @@ export function stepDrain(drain: Drain, input: Input, around: Surroundings): [Dr
         fillWindow({ ...heard, replays }, around),
       );
     }
+    case "redeliver": {
+      if (!around.may(drain.relay).includes("redeliver")) return [drain, [protocolError(input.type)]];
+      const outcome = around.redeliver(input.of, input.after ?? 0);
+      const message = { type: "redelivered", id: input.id, ...outcome } as const;
+      return [heard, [{ do: "send", message }, ...(outcome.events > 0 ? [SEND_ON] : [])]];
+    }
+    case "canary": {
+      if (!around.may(drain.relay).includes("canary")) return [drain, [protocolError(input.type)]];
+      const newest = around.newest();
+      const seq = around.canary(drain.relay);
+      // Whoever asks tests its own way: a new one is for this relay first, and one that it had comes once more.
+      const comesAgain = seq <= newest && heard.replays.length === 0;
+      const replays: Open["replays"] = comesAgain ? [[seq, seq]] : heard.replays;
+      return after(
+        { do: "send", message: { type: "canary", id: input.id, seq } },
+        fillWindow({ ...heard, replays }, around),
+      );
+    }
     case "hello":
       return [drain, [protocolError(input.type)]];
     default:
       return input satisfies never;
   }
+}
+
+/** Where receipts are given that is not said: a relay of before does not know the key. */
+function welcome(receipts: boolean, may: Right[]): SentToRelay {
+  return receipts ? { type: "welcome", may } : { type: "welcome", receipts, may };
 }
 
 function opened(relay: string, resumed: boolean, now: number): Open {
@@ -183,9 +222,9 @@ function pick(drain: Open, around: Surroundings): [Open, EventRow | undefined, b
   if (row) return [{ ...unfreed, cursor: row.seq }, row, false];
 
   // What others have is not looked through again for every new event: `freed` tells when they lose it.
-  const caughtUp: Open = { ...unfreed, cursor: around.newest, whole: true };
+  const caughtUp: Open = { ...unfreed, cursor: around.newest(), whole: true };
   for (const [index, [from, to]] of drain.replays.entries()) {
-    const again = around.nextReplay(relay, [from, to]);
+    const again = nextReplay(drain, [from, to], around);
     if (!again) continue;
     const rest = drain.replays.slice(index + 1);
     const replays: Open["replays"] = again.seq < to ? [[again.seq + 1, to], ...rest] : rest;
@@ -194,6 +233,21 @@ function pick(drain: Open, around: Surroundings): [Open, EventRow | undefined, b
   const replayed: Open = { ...caughtUp, replays: [] };
   const trouble = drain.unstored.length === 0 ? around.nextTrouble(relay) : undefined;
   return [replayed, trouble, false];
+}
+
+/** What is under way on this socket already is not sent on it once more. */
+function nextReplay(
+  { relay, unstored }: Open,
+  [from, to]: SeqRange,
+  around: Surroundings,
+): EventRow | undefined {
+  let row = around.nextReplay(relay, [from, to]);
+  while (row && isIn(unstored, row.seq)) row = around.nextReplay(relay, [row.seq + 1, to]);
+  return row;
+}
+
+function isIn(unstored: Open["unstored"], seq: number): boolean {
+  return unstored.some(([each]) => each === seq);
 }
 
 function without(drain: Open, stored: number): Open {

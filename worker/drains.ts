@@ -1,21 +1,32 @@
 import { encodeBase64 } from "../shared/bytes.ts";
-import { CLOSE, DRAIN_SUBPROTOCOL, HEARTBEAT_MS, parseToEdge, type ToEdge } from "../shared/drain.ts";
+import {
+  CLOSE,
+  DRAIN_SUBPROTOCOL,
+  HEARTBEAT_MS,
+  parseToEdge,
+  type Selection,
+  type ToEdge,
+} from "../shared/drain.ts";
 import { describeError, OnionhookError } from "../shared/errors.ts";
+import { CANARY_TOPIC } from "../shared/topic.ts";
 import type { Alarm } from "./alarm.ts";
+import { storeCanary } from "./canary.ts";
 import {
   type Drain,
   fillWindow,
   type Input,
   type Open,
   type Output,
+  type Right,
   stepDrain,
   type Surroundings,
 } from "./drain.ts";
 import { isProven } from "./drain-proof.ts";
 import type { DrainSockets } from "./drain-sockets.ts";
-import type { EventRow, ReplayOf } from "./outbox-sql.ts";
+import type { EventRow, SelectionOf } from "./outbox-sql.ts";
 import { receiptFault } from "./receipt-check.ts";
-import type { Stream } from "./stream.ts";
+import { redeliver } from "./redelivery.ts";
+import { reportLeftOut, rowDamaged, type Stream } from "./stream.ts";
 
 const CHALLENGE_BYTES = 32;
 /** A new circuit of Tor's takes seconds; a socket is closed within 10 s, the alarm's delay included. */
@@ -238,7 +249,7 @@ export class Drains {
     const whole = (find: (after: number) => EventRow | undefined, from: number) => {
       let row = find(from);
       while (row && !this.#stream.sql.isWhole(row.seq)) {
-        this.#reportDamaged(row);
+        reportLeftOut(this.#stream, row, rowDamaged());
         this.#stream.sql.setAside(row.seq, now + DAY_MS);
         row = find(row.seq);
       }
@@ -246,7 +257,9 @@ export class Drains {
     };
     return {
       now,
-      newest: this.#stream.sql.newestSeq(),
+      receipts: this.#stream.recipient?.receipts !== false,
+      may: (relay) => this.#rightsOf(relay),
+      newest: () => this.#stream.sql.newestSeq(),
       next: (relay, seq, resumed) =>
         whole((after) => this.#stream.sql.nextFor(relay, after, ids, resumed), seq),
       nextFreed: (seq) => whole((after) => this.#stream.sql.nextFreed(after, ids), seq),
@@ -259,19 +272,19 @@ export class Drains {
         if (fault !== undefined) this.#passOn(seq, relay);
         return fault;
       },
-      replayRanges: (of) => this.#stream.sql.replayRanges(replayOf(of)),
+      replayRanges: (of) => this.#stream.sql.replayRanges(inMs(of)),
+      redeliver: (of, after) => redeliver(this.#stream, inMs(of), after, now),
+      canary: (relay) => storeCanary(this.#stream, relay, now),
     };
   }
 
-  #reportDamaged({ seq, delivery }: EventRow): void {
-    this.#stream.report("error", {
-      code: "ERR_ROW_DAMAGED",
-      message: "a stored event lacks bytes and is left out",
-      hint: "redeliver it from the webhook's settings at GitHub",
-      stream: this.#stream.name,
-      seq,
-      delivery,
-    });
+  /** A recipient with keys for single topics only may have none for canaries. */
+  #rightsOf(relay: string): Right[] {
+    const { config, keyring } = this.#stream;
+    const rights: Right[] = [];
+    if (keyring?.forTopic(CANARY_TOPIC)) rights.push("canary");
+    if (config.relays.get(relay)?.redeliver) rights.push("redeliver");
+    return rights;
   }
 
   /** The event stays without the recipient's own receipt for exactly this event, unless that is known to give none. */
@@ -290,7 +303,8 @@ export class Drains {
     this.#stream.sql.markDone(seq, now);
     this.#stream.sql.clearTrouble(seq);
     this.#alarm.arm(this.#purgeAt(now, now));
-    this.#stream.report("done", { delivery: row.delivery, stream: this.#stream.name, seq });
+    if (row.topic !== CANARY_TOPIC)
+      this.#stream.report("done", { delivery: row.delivery, stream: this.#stream.name, seq });
     return undefined;
   }
 
@@ -364,6 +378,8 @@ export class Drains {
         return socket.send(JSON.stringify(output.message));
       case "sendEvent":
         return this.#sendEvent(socket, drain, output.row, output.replay);
+      case "sendOn":
+        return this.stored(Date.now());
       case "admit":
         this.#stream.sql.clearAbsence(output.relay);
         for (const [other, { relay }] of this.#sockets.open()) {
@@ -378,13 +394,13 @@ export class Drains {
     }
   }
 
-  /** An event was stored: sent on, or, when it waits for too long, said to wait. */
+  /** Events were stored: sent on, or, when they wait for too long, said to wait. */
   stored(now: number): void {
     this.#alarm.arm(now + WAITING_MS);
     this.#sendOn();
   }
 }
 
-function replayOf(of: (ToEdge & { type: "replay" })["of"]): ReplayOf {
+function inMs(of: Selection): SelectionOf {
   return "since" in of ? { since: Date.parse(of.since), until: Date.parse(of.until) } : of;
 }

@@ -2,7 +2,7 @@ import type { BodyFacts } from "../shared/body-facts.ts";
 import { concatBytes, encodeBase64, encodeUtf8 } from "../shared/bytes.ts";
 import { DELIVERY_ID, SIGNATURE } from "../shared/delivery.ts";
 import { OnionhookError } from "../shared/errors.ts";
-import { topicOf } from "../shared/topic.ts";
+import { CANARY_EVENT, topicOf } from "../shared/topic.ts";
 import { scanBody } from "../shared/webhook-body.ts";
 import { checkDeclaredLength, withBody } from "./body.ts";
 import type { EdgeConfig, Source } from "./config.ts";
@@ -52,6 +52,8 @@ export async function withWebhook<Result>(
   checkDeclaredLength(request);
   const id = header(request, "X-GitHub-Delivery", DELIVERY_ID);
   const event = header(request, "X-GitHub-Event", /^[A-Za-z]\w{0,99}$/).toLowerCase();
+  if (event === CANARY_EVENT)
+    throw new Refusal("ERR_HEADER", "the header X-GitHub-Event names no event of GitHub's");
   const signature = header(request, "X-Hub-Signature-256", SIGNATURE);
   const hookId = request.headers.has("x-github-hook-id")
     ? Number(header(request, "X-GitHub-Hook-ID", /^\d{1,15}$/))

@@ -7,6 +7,7 @@
  * when a relay gets it, 1 when it is done, 1 when it is purged.
  */
 import { CHUNK_BYTES } from "../shared/drain.ts";
+import { CANARY_TOPIC } from "../shared/topic.ts";
 
 /** Append only: a migration that has run anywhere is never edited. */
 const MIGRATIONS = [
@@ -69,11 +70,24 @@ export type EventRow = {
   pair_key: string | null;
 };
 
+/** The newest event of a body. */
+export interface FoundEvent {
+  seq: number;
+  delivery: string;
+  bytes: number;
+  /** In ms since 1970. */
+  storedAt: number;
+  done: boolean;
+}
+
 /** Both ends are included. */
 export type SeqRange = readonly [from: number, to: number];
 
-/** Which retained events to send again; times in ms since 1970. */
-export type ReplayOf = { from: number; to: number } | { delivery: string } | { since: number; until: number };
+/** Which retained events; times in ms since 1970. */
+export type SelectionOf =
+  | { from: number; to: number }
+  | { delivery: string }
+  | { since: number; until: number };
 
 export interface OutboxSql {
   /** The stream's name, once it was said. */
@@ -85,7 +99,7 @@ export interface OutboxSql {
   /** 0 when nothing was stored ever. */
   newestSeq(): number;
   /** The newest event of a body, if there is one. */
-  find(bodyTag: string): { seq: number; delivery: string; bytes: number; done: boolean } | undefined;
+  find(bodyTag: string): FoundEvent | undefined;
   insert(row: EventRow, bodyTag: string, sealed: Uint8Array, storedAt: number): void;
   get(seq: number): (EventRow & { done: boolean }) | undefined;
   /** Whether all sealed bytes of an event are there. */
@@ -129,15 +143,21 @@ export interface OutboxSql {
   nextRetryAt(now: number): number | undefined;
 
   /** The ranges in which there is something to replay, and how many events those are. */
-  replayRanges(of: ReplayOf): { ranges: SeqRange[]; events: number };
+  replayRanges(of: SelectionOf): { ranges: SeqRange[]; events: number };
   /** The first retained event in a range that no other relay has, of one of these keys. */
   nextReplay(range: SeqRange, relay: string, pairKeys: readonly string[]): EventRow | undefined;
+  /**
+   * The first event of a selection after `seq` that is to be stored anew when that is asked for: it is done, no
+   * canary, and of the rows of one delivery and body the oldest of the selection, if none of them is undone.
+   */
+  nextRedelivery(of: SelectionOf, after: number): (EventRow & { body_tag: string }) | undefined;
 
+  remove(seq: number): void;
   /** Deletes events that were done before `doneBefore`, oldest first: whether there may be more. */
   purge(doneBefore: number): boolean;
   /** When the earliest of the first done events was done; 0 when none of the first is done, and more may be. */
   oldestDoneAt(): number | undefined;
-  /** Undone events that were stored before a time, and how many of them have none of these keys. */
+  /** Undone events, canaries aside, that were stored before a time, and how many of them have none of these keys. */
   waiting(storedBefore: number, pairKeys: readonly string[]): { events: number; unreachable: number };
 }
 
@@ -191,6 +211,12 @@ export function openOutboxSql(storage: DurableObjectStorage): OutboxSql {
     return seqs.slice(0, PURGE_BATCH);
   }
 
+  function remove(seq: number): void {
+    sql.exec("DELETE FROM chunks WHERE seq = ?", seq);
+    sql.exec("DELETE FROM troubles WHERE seq = ?", seq);
+    sql.exec("DELETE FROM events WHERE seq = ?", seq);
+  }
+
   return {
     get stream() {
       return stream;
@@ -203,8 +229,8 @@ export function openOutboxSql(storage: DurableObjectStorage): OutboxSql {
     nextSeq: () => newestSeq() + 1,
     find(bodyTag) {
       const row = first(
-        sql.exec<{ seq: number; delivery: string; bytes: number; done: number }>(
-          `SELECT seq, delivery, bytes, done_at IS NOT NULL AS done FROM events
+        sql.exec<Omit<FoundEvent, "done"> & { done: number }>(
+          `SELECT seq, delivery, bytes, stored_at AS storedAt, done_at IS NOT NULL AS done FROM events
            WHERE body_tag = ? ORDER BY seq DESC LIMIT 1`,
           bodyTag,
         ),
@@ -379,8 +405,7 @@ export function openOutboxSql(storage: DurableObjectStorage): OutboxSql {
           .toArray();
         return { ranges: rows.map(({ seq }) => [seq, seq] as const).toReversed(), events: rows.length };
       }
-      const [column, from, to] =
-        "from" in of ? (["seq", of.from, of.to] as const) : (["stored_at", of.since, of.until] as const);
+      const { column, from, to } = bounds(of);
       const row = sql
         .exec<{ low: number | null; high: number | null; events: number }>(
           `SELECT min(seq) AS low, max(seq) AS high, count(*) AS events FROM events WHERE ${column} BETWEEN ? AND ?`,
@@ -402,15 +427,37 @@ export function openOutboxSql(storage: DurableObjectStorage): OutboxSql {
           ...pairKeys,
         ),
       ),
+    nextRedelivery(of, after) {
+      const { column, from, to } = bounds(of);
+      // SQLite seeks by one bound of each side alone, so that there is to be but one.
+      const [low, high] =
+        "from" in of ? [Math.max(after, of.from - 1), of.to] : [after, Number.MAX_SAFE_INTEGER];
+      return first(
+        sql.exec<EventRow & { body_tag: string }>(
+          `SELECT ${columns}, body_tag FROM events AS event
+           WHERE seq > ? AND seq <= ? AND +${column} BETWEEN ? AND ?
+           AND done_at IS NOT NULL AND body_tag IS NOT NULL AND topic <> ?
+           AND NOT EXISTS (
+             SELECT 1 FROM events AS other INDEXED BY events_by_body
+             WHERE other.body_tag = event.body_tag AND other.delivery = event.delivery
+             AND (other.done_at IS NULL OR (other.seq < event.seq AND other.${column} BETWEEN ? AND ?)))
+           ORDER BY seq LIMIT 1`,
+          low,
+          high,
+          from,
+          to,
+          CANARY_TOPIC,
+          from,
+          to,
+        ),
+      );
+    },
 
+    remove,
     purge(doneBefore) {
       const old = oldAndDone(doneBefore);
       storage.transactionSync(() => {
-        for (const seq of old) {
-          sql.exec("DELETE FROM chunks WHERE seq = ?", seq);
-          sql.exec("DELETE FROM troubles WHERE seq = ?", seq);
-          sql.exec("DELETE FROM events WHERE seq = ?", seq);
-        }
+        for (const seq of old) remove(seq);
       });
       return old.length === PURGE_BATCH;
     },
@@ -428,9 +475,10 @@ export function openOutboxSql(storage: DurableObjectStorage): OutboxSql {
       sql
         .exec<{ events: number; unreachable: number }>(
           `SELECT count(*) AS events, coalesce(sum(NOT ${keyed(pairKeys)}), 0) AS unreachable
-           FROM events WHERE done_at IS NULL AND stored_at < ?`,
+           FROM events WHERE done_at IS NULL AND stored_at < ? AND topic <> ?`,
           ...pairKeys,
           storedBefore,
+          CANARY_TOPIC,
         )
         .one(),
   };
@@ -447,6 +495,17 @@ function migrate(storage: DurableObjectStorage): void {
       sql.exec("INSERT INTO migrations (version) VALUES (?)", version);
     });
   }
+}
+
+/** What a selection bounds, and by what; both ends are included. */
+function bounds(of: SelectionOf): {
+  column: "seq" | "delivery" | "stored_at";
+  from: string | number;
+  to: string | number;
+} {
+  if ("delivery" in of) return { column: "delivery", from: of.delivery, to: of.delivery };
+  if ("from" in of) return { column: "seq", from: of.from, to: of.to };
+  return { column: "stored_at", from: of.since, to: of.until };
 }
 
 function first<Row extends Record<string, SqlStorageValue>>(cursor: SqlStorageCursor<Row>): Row | undefined {

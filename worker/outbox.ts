@@ -1,6 +1,6 @@
 import { DurableObject } from "cloudflare:workers";
-import { SEAL_OVERHEAD_BYTES, sealInPlace, sealTag } from "../shared/cryptobox.ts";
-import { describeError, OnionhookError } from "../shared/errors.ts";
+import { SEAL_OVERHEAD_BYTES } from "../shared/cryptobox.ts";
+import { describeError } from "../shared/errors.ts";
 import { draftEvent, replaceLeadingNul } from "../shared/event.ts";
 import { Alarm } from "./alarm.ts";
 import { configOf, type Settings } from "./config.ts";
@@ -10,6 +10,7 @@ import { openKeyring } from "./keyring.ts";
 import { openOutboxSql } from "./outbox-sql.ts";
 import { printReport } from "./print-report.ts";
 import { recipientOf } from "./recipient.ts";
+import { isLost, reportStored, storeEvent } from "./store.ts";
 import type { Stream } from "./stream.ts";
 import { fill, LARGE_BYTES, parseTake, type TakeCall, type Taken, type TakeRequest } from "./take.ts";
 
@@ -74,8 +75,6 @@ export class Outbox extends DurableObject<Settings> {
 
   async #store(request: TakeRequest, payload: Uint8Array | ReadableStream<Uint8Array>): Promise<Taken> {
     const { id, event, topic, hookId, signature, bytes, form, leadingNul, bodyTag } = request;
-    const pair = this.#stream.keyring?.forTopic(topic);
-    if (!pair) throw new OnionhookError("ERR_STREAM", "this stream's recipient has no key for the topic");
     const draft = draftEvent(topic, bytes, SEAL_OVERHEAD_BYTES);
     await fill(draft.body, payload);
     replaceLeadingNul(draft.body, leadingNul);
@@ -85,61 +84,31 @@ export class Outbox extends DurableObject<Settings> {
     if (duplicate) return duplicate;
     const now = Date.now();
     const before = this.#stream.sql.find(bodyTag);
-    const seq = this.#stream.sql.nextSeq();
-    const sealed = draft.finish({
-      v: 1,
+    const record = {
       id,
       event,
       hook_id: hookId,
-      received_at: new Date(now).toISOString(),
-      stream: this.#stream.name,
-      seq,
       redelivery: before?.delivery === id,
       signature,
       body_bytes: bytes,
       altered: form || leadingNul.length > 0,
-    });
-    sealInPlace(sealed, pair.shared);
-    const row = {
-      seq,
-      delivery: id,
-      topic,
-      bytes: sealed.length,
-      tag: sealTag(sealed),
-      pair_key: pair.id,
     };
-    this.#stream.sql.insert(row, bodyTag, sealed, now);
+    const row = storeEvent(this.#stream, { topic, bodyTag, record, finish: draft.finish }, now);
     // Lost, and here again: it is not to be looked for any more.
     if (before && !before.done) this.#stream.sql.markDone(before.seq, now);
-    this.#reportStored(id, seq, sealed.length, false);
+    reportStored(this.#stream, row, false);
     this.#drains.stored(now);
-    return { stream: this.#stream.name, seq, duplicate: false };
+    return { stream: this.#stream.name, seq: row.seq, duplicate: false };
   }
 
   /** What is stored of the same body, unless somebody asked GitHub to deliver it once more. */
   #duplicateOf({ id, bodyTag, repeatable }: TakeRequest): Taken | undefined {
     const before = this.#stream.sql.find(bodyTag);
     if (!before) return undefined;
-    const again = before.done ? before.delivery === id || repeatable : this.#isLost(before.seq);
+    const again = before.done ? before.delivery === id || repeatable : isLost(this.#stream, before.seq);
     if (again) return undefined;
-    this.#reportStored(id, before.seq, before.bytes, true);
+    reportStored(this.#stream, { ...before, delivery: id }, true);
     return { stream: this.#stream.name, seq: before.seq, duplicate: true };
-  }
-
-  /** Whether what is stored can reach nobody any more. */
-  #isLost(seq: number): boolean {
-    const key = this.#stream.sql.get(seq)?.pair_key ?? undefined;
-    return !this.#stream.sql.isWhole(seq) || (key !== undefined && !this.#stream.keyring?.byId(key));
-  }
-
-  #reportStored(delivery: string, seq: number, sealedBytes: number, duplicate: boolean): void {
-    this.#stream.report("stored", {
-      delivery,
-      stream: this.#stream.name,
-      seq,
-      sealed_bytes: sealedBytes,
-      duplicate,
-    });
   }
 
   override fetch(request: Request): Response {

@@ -1,5 +1,6 @@
 /** What a recipient wants, on which of its streams, and under which of its keys. */
 import type { BodyFacts } from "../shared/body-facts.ts";
+import { fnv1a } from "../shared/fnv1a.ts";
 import { type EdgeConfig, MAX_STREAMS, type Recipient } from "./config.ts";
 
 /** Whether `repository` (`owner/name`) is one of `patterns`: itself, or `owner/*`. */
@@ -50,13 +51,4 @@ export function recipientOf({ recipients }: EdgeConfig, stream: string): Recipie
 export function onlyStream({ recipients }: EdgeConfig): string | undefined {
   const [only, another] = recipients.values();
   return only && !another && only.streams === 1 ? only.name : undefined;
-}
-
-/** FNV-1a of 32 bits, over code points: it spreads, and hides nothing. */
-function fnv1a(text: string): number {
-  let hash = 0x811c9dc5;
-  for (const character of text) {
-    hash = Math.imul(hash ^ (character.codePointAt(0) ?? 0), 0x01000193) >>> 0;
-  }
-  return hash;
 }

@@ -30,8 +30,8 @@ const refusalCodes = [...read("worker/refusal.ts").matchAll(/^ {2}(ERR_[A-Z_]+):
 
 /** All of the edge, but for reconciliation, whose codes stand in docs/reconciliation.md. */
 const edgeSource = [
-  "app body config drain drain-proof drain-sockets drains event-shape form github keyring main outbox-sql outbox",
-  "receipt-check recipient refusal signature take",
+  "app body canary config drain drain-proof drain-sockets drains event-shape form github keyring main outbox-sql outbox",
+  "receipt-check recipient redelivery redraft refusal signature store stream take",
 ]
   .join(" ")
   .split(" ")
@@ -103,6 +103,9 @@ describe("docs/edge.md", () => {
     has("PURGE_PAUSE_MS", `${constant("PURGE_PAUSE_MS") / 3_600_000} hour`);
     has("MAX_TROUBLES", String(constant("MAX_TROUBLES")));
     has("MAX_REDELIVERIES", String(constant("MAX_REDELIVERIES")));
+    has("MAX_REDELIVERED_EVENTS", String(constant("MAX_REDELIVERED_EVENTS")));
+    has("MAX_REDELIVERED_BYTES", `${constant("MAX_REDELIVERED_BYTES") / MIB} MiB`);
+    has("CANARY_PAUSE_MS", `${constant("CANARY_PAUSE_MS") / 1000} s`);
     has("MAX_STREAMS", String(constant("MAX_STREAMS")));
     has("MAX_SOURCES", String(constant("MAX_SOURCES")));
     has("MAX_BODY_BYTES", `${MAX_BODY_BYTES / MIB} MiB`);

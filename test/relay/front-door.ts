@@ -6,7 +6,15 @@ import type net from "node:net";
 import type { Duplex } from "node:stream";
 import nacl from "tweetnacl";
 import { type WebSocket, WebSocketServer } from "ws";
-import { DRAIN_SUBPROTOCOL, drainProof, parseToEdge, type ToEdge, type ToRelay } from "../../shared/drain.ts";
+import {
+  DRAIN_SUBPROTOCOL,
+  drainProof,
+  HEARTBEAT,
+  HEARTBEAT_ANSWER,
+  parseToEdge,
+  type ToEdge,
+  type ToRelay,
+} from "../../shared/drain.ts";
 import { selfSigned } from "../shared/host/self-signed.ts";
 import type { ExitProxy } from "./exit-proxy.ts";
 
@@ -33,6 +41,9 @@ export interface FrontDoorParts {
   onMessage?: (message: ToEdge, socket: WebSocket, asked: Asked) => void;
   /** Speaks TLS, with a certificate that proves nothing. */
   tls?: boolean;
+  /** Of the welcome. */
+  receipts?: boolean;
+  may?: string[];
 }
 
 export interface FrontDoor {
@@ -76,9 +87,11 @@ export async function startFrontDoor(parts: FrontDoorParts): Promise<FrontDoor> 
     }
     webSockets.handleUpgrade(request, stream, head, (socket) => {
       socket.on("message", (data: Buffer) => {
+        if (data.toString() === HEARTBEAT) return socket.send(HEARTBEAT_ANSWER);
         const message = parseToEdge(data.toString());
         messages.push(message);
-        if (message.type === "hello") sendTo(socket, { type: "welcome" });
+        if (message.type === "hello")
+          sendTo(socket, { type: "welcome", receipts: parts.receipts ?? true, may: parts.may ?? [] });
         parts.onMessage?.(message, socket, one);
       });
       const name = parts.streamOf?.(one) ?? "builder";

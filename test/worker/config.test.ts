@@ -48,6 +48,7 @@ describe("the edge's settings", () => {
     expect(config.relays.get("relay-one")).toEqual({
       keys: [relays["relay-one"].publicKey],
       recipients: undefined,
+      redeliver: false,
     });
   });
 
@@ -64,10 +65,17 @@ describe("the edge's settings", () => {
     );
     const two = parse({ RELAYS: { one: [signKey, bindings.RELAYS["relay-two"]] } }).relays.get("one");
     expect(two?.keys).toEqual([relays["relay-one"].publicKey, relays["relay-two"].publicKey]);
-    const grant = parse({ RELAYS: { one: { sign_public: signKey, recipients: ["builder"] } } }).relays.get(
-      "one",
-    );
-    expect(grant).toEqual({ keys: [relays["relay-one"].publicKey], recipients: ["builder"] });
+    const grant = { sign_public: signKey, recipients: ["builder"], redeliver: true };
+    expect(parse({ RELAYS: { one: grant } }).relays.get("one")).toEqual({
+      keys: [relays["relay-one"].publicKey],
+      recipients: ["builder"],
+      redeliver: true,
+    });
+  });
+
+  it("let no relay redeliver unless it is said", () => {
+    const grants = parse({ RELAYS: { one: { sign_public: signKey }, two: [signKey] } }).relays;
+    expect([...grants.values()].map(({ redeliver }) => redeliver)).toEqual([false, false]);
   });
 
   it("compare names of GitHub's in lower case", () => {

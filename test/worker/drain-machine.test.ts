@@ -40,6 +40,8 @@ describe("the table of states", () => {
     drain: Drain;
     input: Input;
     refusal?: string;
+    /** The number of the canary that there is, or then is. */
+    canary?: number;
     next: Drain;
     outputs: Output[];
   }[] = [
@@ -50,7 +52,7 @@ describe("the table of states", () => {
       next: open,
       outputs: [
         { do: "admit", relay: "relay-one" },
-        { do: "send", message: { type: "welcome" } },
+        { do: "send", message: { type: "welcome", may: ["canary", "redeliver"] } },
       ],
     },
     {
@@ -60,7 +62,7 @@ describe("the table of states", () => {
       next: { ...open, resumed: true, whole: true },
       outputs: [
         { do: "admit", relay: "relay-one" },
-        { do: "send", message: { type: "welcome" } },
+        { do: "send", message: { type: "welcome", may: ["canary", "redeliver"] } },
       ],
     },
     {
@@ -76,6 +78,8 @@ describe("the table of states", () => {
         { type: "stored", seq: 1 },
         { type: "done", seq: 1, receipt: "AAAA" },
         { type: "replay", id: 1, of: { from: 1, to: 2 } },
+        { type: "redeliver", id: 1, of: { from: 1, to: 2 } },
+        { type: "canary", id: 1 },
       ] as const
     ).map((input) => ({
       name: `challenged + ${input.type} → close 4400`,
@@ -159,13 +163,109 @@ describe("the table of states", () => {
       next: { ...open, replays: Array.from({ length: 16 }, () => [1, 3]) },
       outputs: [{ do: "close", code: 4400, reason: "too many replays at once" }],
     },
+    {
+      name: "open + replay of what is under way → how many, and of these what is not under way",
+      drain: { ...open, window: 9, cursor: 3, unstored: underWay(1, 2) },
+      input: { type: "replay", id: 7, of: { from: 1, to: 3 } },
+      next: { ...open, window: 9, cursor: 3, whole: true, unstored: underWay(1, 2, 3) },
+      outputs: [{ do: "send", message: { type: "replaying", id: 7, events: 3 } }, sendEvent(3, 10, true)],
+    },
+    {
+      name: "open + replay of nothing but what is under way → how many",
+      drain: { ...open, window: 9, cursor: 3, unstored: underWay(2, 3) },
+      input: { type: "replay", id: 7, of: { from: 2, to: 3 } },
+      next: { ...open, window: 9, cursor: 3, whole: true, unstored: underWay(2, 3) },
+      outputs: [{ do: "send", message: { type: "replaying", id: 7, events: 2 } }],
+    },
+    {
+      name: "open + redeliver → how many, then everybody gets them",
+      drain: open,
+      input: { type: "redeliver", id: 8, of: { from: 2, to: 3 } },
+      next: open,
+      outputs: [{ do: "send", message: { type: "redelivered", id: 8, events: 2 } }, { do: "sendOn" }],
+    },
+    {
+      name: "open + redeliver of more than a frame may → where to go on",
+      drain: open,
+      input: { type: "redeliver", id: 8, of: { from: 2, to: 300 }, after: 3 },
+      next: open,
+      outputs: [
+        { do: "send", message: { type: "redelivered", id: 8, events: 200, next: 203 } },
+        { do: "sendOn" },
+      ],
+    },
+    {
+      name: "open + redeliver of nothing → none, and nothing is sent",
+      drain: open,
+      input: { type: "redeliver", id: 8, of: { delivery: "delivery-9" } },
+      next: open,
+      outputs: [{ do: "send", message: { type: "redelivered", id: 8, events: 0 } }],
+    },
+    {
+      name: "open + redeliver without the right → close 4400",
+      drain: { ...open, relay: "relay-two" },
+      input: { type: "redeliver", id: 8, of: { from: 2, to: 3 } },
+      next: { ...open, relay: "relay-two" },
+      outputs: [unexpected("redeliver")],
+    },
+    {
+      name: "open + canary → its number, and the events that are there, the canary among them",
+      drain: { ...open, window: 2, cursor: 2 },
+      input: { type: "canary", id: 9 },
+      canary: 4,
+      next: { ...open, window: 2, cursor: 4, unstored: underWay(3, 4) },
+      outputs: [{ do: "send", message: { type: "canary", id: 9, seq: 4 } }, sendEvent(3), sendEvent(4)],
+    },
+    {
+      name: "open + canary where there is one → its number, and it comes again",
+      drain: { ...open, window: 2, cursor: 3 },
+      input: { type: "canary", id: 9 },
+      canary: 2,
+      next: { ...open, window: 2, cursor: 3, whole: true, unstored: underWay(2) },
+      outputs: [{ do: "send", message: { type: "canary", id: 9, seq: 2 } }, sendEvent(2, 10, true)],
+    },
+    {
+      name: "open + canary where one is under way → its number",
+      drain: { ...open, window: 2, cursor: 3, unstored: underWay(3) },
+      input: { type: "canary", id: 9 },
+      canary: 3,
+      next: { ...open, window: 2, cursor: 3, whole: true, unstored: underWay(3) },
+      outputs: [{ do: "send", message: { type: "canary", id: 9, seq: 3 } }],
+    },
+    {
+      name: "open + canary where there is one, while others wait to come again → its number alone",
+      drain: { ...open, replays: [[1, 3]] },
+      input: { type: "canary", id: 9 },
+      canary: 2,
+      next: { ...open, replays: [[1, 3]] },
+      outputs: [{ do: "send", message: { type: "canary", id: 9, seq: 2 } }],
+    },
+    {
+      name: "open + canary without the right → close 4400",
+      drain: { ...open, relay: "relay-two" },
+      input: { type: "canary", id: 9 },
+      next: { ...open, relay: "relay-two" },
+      outputs: [unexpected("canary")],
+    },
   ];
 
-  test.for(rows)("$name", ({ drain, input, refusal, next, outputs }) => {
+  test.for(rows)("$name", ({ drain, input, refusal, canary = 0, next, outputs }) => {
     const before = structuredClone(drain);
-    const around = { ...surroundingsOf(3), finish: () => refusal };
+    const three = surroundingsOf(3);
+    const around: Surroundings = { ...three, finish: () => refusal };
+    around.canary = () => {
+      if (canary > three.newest())
+        Object.assign(around, { ...surroundingsOf(canary), canary: around.canary });
+      return canary;
+    };
     expect(stepDrain(drain, input, around)).toEqual([next, outputs]);
     expect(drain, "the state that went in is left alone").toEqual(before);
+  });
+
+  it("says in the welcome that no receipts are given, and only then", () => {
+    const around: Surroundings = { ...surroundingsOf(0), receipts: false, may: () => [] };
+    const [, outputs] = stepDrain(challenged, hello, around);
+    expect(outputs[1]).toEqual({ do: "send", message: { type: "welcome", receipts: false, may: [] } });
   });
 
   it("notes when the relay was heard", () => {
@@ -243,7 +343,7 @@ describe("filling the window", () => {
   });
 
   it("tries a troublesome event last, and alone", () => {
-    const around = { ...surroundingsOf(0), newest: 5, nextTrouble: () => row(1) };
+    const around = { ...surroundingsOf(0), newest: () => 5, nextTrouble: () => row(1) };
     const [drain, outputs] = fillWindow({ ...open, window: 9, cursor: 5 }, around);
     expect(outputs).toEqual([sendEvent(1)]);
     expect(drain).toEqual({ ...open, window: 9, cursor: 5, whole: true, unstored: underWay(1) });
@@ -311,7 +411,9 @@ function surroundingsOf(events: number | number[]): Surroundings {
   const rows = sizes.map((bytes, index) => row(index + 1, bytes));
   return {
     now: NOW,
-    newest: rows.length,
+    receipts: true,
+    may: (relay) => (relay === "relay-one" ? ["canary", "redeliver"] : []),
+    newest: () => rows.length,
     next: (_relay, seq) => rows.find((each) => each.seq > seq),
     nextFreed: () => undefined,
     nextReplay: (_relay, [from, to]) => rows.find(({ seq }) => seq >= from && seq <= to),
@@ -320,6 +422,12 @@ function surroundingsOf(events: number | number[]): Surroundings {
     finish: () => undefined,
     replayRanges: (of) =>
       "from" in of ? { ranges: [[of.from, of.to]], events: of.to - of.from + 1 } : { ranges: [], events: 0 },
+    redeliver(of, after) {
+      if (!("from" in of)) return { events: 0 };
+      const from = Math.max(of.from, after + 1);
+      return of.to - from < 200 ? { events: of.to - from + 1 } : { events: 200, next: from + 199 };
+    },
+    canary: () => 1,
   };
 }
 
@@ -344,7 +452,7 @@ function makeStream(count: number) {
     const free = (relay: string) => (event: Event) => event.relay === undefined || event.relay === relay;
     return {
       ...surroundingsOf(0),
-      newest: events.length,
+      newest: () => events.length,
       next: (relay, after) =>
         found(
           undone()

@@ -7,10 +7,11 @@ import { sealTag } from "../../shared/cryptobox.ts";
 import { CHUNK_BYTES, DRAIN_SUBPROTOCOL, drainProof, MAX_WINDOW } from "../../shared/drain.ts";
 import { sealReceipt } from "../../shared/receipt.ts";
 import type { Drain } from "../../worker/drain.ts";
+import { configure } from "./configure.ts";
 import { deliver, EDGE } from "./deliver.ts";
-import { builder, edge, relays, shared, stranger, STREAM, strangeRelay } from "./parties.ts";
+import { bindings, builder, edge, relays, shared, stranger, STREAM, strangeRelay } from "./parties.ts";
 import { openDrained, receiptFor } from "./receipts.ts";
-import { type DrainedEvent, hello, RelaySocket } from "./relay-socket.ts";
+import { type DrainedEvent, hello, RelaySocket, WELCOME } from "./relay-socket.ts";
 import { outbox, rowsOf, storedEvents } from "./stored.ts";
 
 let printed: string[];
@@ -22,6 +23,7 @@ beforeEach(() => {
 
 afterEach(async () => {
   vi.restoreAllMocks();
+  await configure({});
   await reset();
 });
 
@@ -33,7 +35,16 @@ describe("a relay that proves who it is", () => {
     expect(first).toHaveLength(32);
     expect(first).not.toEqual(second);
     one.send(hello(first));
-    expect(await one.message()).toEqual({ type: "welcome" });
+    expect(await one.message()).toEqual(WELCOME);
+  });
+
+  it("is told where its word is enough, since no receipts are given", async () => {
+    const { box_public } = bindings.RECIPIENTS[STREAM];
+    await configure({ RECIPIENTS: { [STREAM]: { box_public, receipts: false } } });
+    await evictDurableObject(outbox());
+    const relay = await RelaySocket.dial();
+    relay.send(hello(await relay.challenge()));
+    expect(await relay.message()).toEqual({ ...WELCOME, receipts: false });
   });
 
   it("drains an event: header, binary frames, stored, the builder's receipt, accepted, done", async () => {
@@ -156,7 +167,7 @@ describe("a relay that does not prove who it is", () => {
     const proof = drainProof("edge.example", STREAM, challenge);
     const signature = encodeBase64(nacl.sign.detached(proof, relays["relay-one"].secretKey));
     relay.send({ type: "hello", relay: "relay-one", signature });
-    expect(await relay.message()).toEqual({ type: "welcome" });
+    expect(await relay.message()).toEqual(WELCOME);
     expect(new URL(EDGE).host).toBe("edge.example");
   });
 
@@ -426,7 +437,7 @@ describe("the same relay on a second socket", () => {
     second.send(hello(await second.challenge()));
     first.send({ type: "stored", seq: 1 });
     first.send({ type: "done", seq: 1, receipt: encodeBase64(receiptFor(event)) });
-    expect(await second.message()).toEqual({ type: "welcome" });
+    expect(await second.message()).toEqual(WELCOME);
     expect((await first.closed).code).toBe(4409);
     expect(await second.isQuiet()).toBe(true);
     expect((await deliver()).status).toBe(202);
@@ -467,7 +478,7 @@ describe("an object that hibernates", () => {
     const challenge = await relay.challenge();
     await evictDurableObject(outbox());
     relay.send(hello(challenge));
-    expect(await relay.message()).toEqual({ type: "welcome" });
+    expect(await relay.message()).toEqual(WELCOME);
   });
 
   it("closes a socket whose state another version of the edge wrote, and takes deliveries meanwhile", async () => {

@@ -5,7 +5,7 @@ import { alarmIn, letPass, untilAlarm } from "./clock.ts";
 import { deliver } from "./deliver.ts";
 import { meter } from "./meter.ts";
 import { receiptFor } from "./receipts.ts";
-import { hello, RelaySocket } from "./relay-socket.ts";
+import { hello, RelaySocket, WELCOME } from "./relay-socket.ts";
 import { outbox, storedEvents } from "./stored.ts";
 
 const PROVE_MS = 9000;
@@ -50,7 +50,7 @@ describe("a socket that proves nothing", () => {
     await untilAlarm();
     expect((await first.closed).code).toBe(4408);
     second.send(hello(await second.challenge()));
-    expect(await second.message()).toEqual({ type: "welcome" });
+    expect(await second.message()).toEqual(WELCOME);
   });
 });
 

@@ -2,7 +2,8 @@ import { reset, runInDurableObject } from "cloudflare:test";
 import { afterEach, describe, expect, it, test, vi } from "vitest";
 import { concatBytes } from "../../shared/bytes.ts";
 import { CHUNK_BYTES } from "../../shared/drain.ts";
-import { openOutboxSql, type OutboxSql } from "../../worker/outbox-sql.ts";
+import { CANARY_TOPIC } from "../../shared/topic.ts";
+import { openOutboxSql, type OutboxSql, type SelectionOf } from "../../worker/outbox-sql.ts";
 import { meter } from "./meter.ts";
 import { outbox, storedEvents } from "./stored.ts";
 
@@ -61,19 +62,19 @@ describe("an event", () => {
   it("is found by its body, the newest first, and whether it is done", async () => {
     const found = await withSql((sql) => {
       const seen = [sql.find("body")];
-      insert(sql, 1, { bodyTag: "body", delivery: "delivery-a" });
+      insert(sql, 1, { bodyTag: "body", delivery: "delivery-a", storedAt: 1000 });
       seen.push(sql.find("body"));
       sql.markDone(1, 1);
       seen.push(sql.find("body"));
-      insert(sql, 2, { bodyTag: "body", delivery: "delivery-b" });
+      insert(sql, 2, { bodyTag: "body", delivery: "delivery-b", storedAt: 2000 });
       seen.push(sql.find("body"), sql.find("another body"));
       return seen;
     });
     expect(found).toEqual([
       undefined,
-      { seq: 1, delivery: "delivery-a", bytes: 1, done: false },
-      { seq: 1, delivery: "delivery-a", bytes: 1, done: true },
-      { seq: 2, delivery: "delivery-b", bytes: 1, done: false },
+      { seq: 1, delivery: "delivery-a", bytes: 1, storedAt: 1000, done: false },
+      { seq: 1, delivery: "delivery-a", bytes: 1, storedAt: 1000, done: true },
+      { seq: 2, delivery: "delivery-b", bytes: 1, storedAt: 2000, done: false },
       undefined,
     ]);
   });
@@ -275,6 +276,57 @@ describe("when there is something to delete", () => {
   });
 });
 
+describe("the next event to be stored anew", () => {
+  const all: SelectionOf = { from: 1, to: 99 };
+  const selections: { name: string; of: SelectionOf; after?: number; seqs: number[] }[] = [
+    { name: "by numbers", of: { from: 2, to: 5 }, seqs: [2, 5] },
+    { name: "after a number", of: all, after: 2, seqs: [5, 6] },
+    { name: "by delivery", of: { delivery: "delivery-b" }, seqs: [2] },
+    { name: "by time", of: { since: 2, until: 5 }, seqs: [2, 5] },
+    { name: "of a selection without the oldest of its rows", of: { from: 5, to: 99 }, seqs: [5, 6, 8] },
+    { name: "of nothing", of: { from: 90, to: 99 }, seqs: [] },
+  ];
+
+  it.for(selections)(
+    "is done, no canary, and stands for the newer rows of its delivery and body: $name",
+    async ({ of, after = 0, seqs }) => {
+      const found = await withSql((sql) => {
+        insert(sql, 1, { bodyTag: "undone", delivery: "delivery-a", storedAt: 1 });
+        insert(sql, 2, { bodyTag: "b", delivery: "delivery-b", storedAt: 2 });
+        insert(sql, 3, { bodyTag: "waits", delivery: "delivery-c", storedAt: 3 });
+        insert(sql, 4, { topic: CANARY_TOPIC, bodyTag: "canary", storedAt: 4 });
+        insert(sql, 5, { bodyTag: "of another id", delivery: "delivery-d", storedAt: 5 });
+        insert(sql, 6, { bodyTag: "of another id", delivery: "delivery-e", storedAt: 6 });
+        insert(sql, 7, { bodyTag: "waits", delivery: "delivery-c", storedAt: 7 });
+        insert(sql, 8, { bodyTag: "b", delivery: "delivery-b", storedAt: 8 });
+        for (const seq of [2, 3, 4, 5, 6, 8]) sql.markDone(seq, 9);
+        const walked: number[] = [];
+        for (let last = after; ;) {
+          const row = sql.nextRedelivery(of, last);
+          if (!row) return walked;
+          walked.push((last = row.seq));
+        }
+      });
+      expect(found).toEqual(seqs);
+    },
+  );
+
+  it("is found by reading few rows, however many were stored anew", async () => {
+    const read = await runInDurableObject(outbox(), (_object, { storage }) => {
+      const sql = openOutboxSql(storage);
+      for (let seq = 1; seq <= 200; seq += 1) {
+        insert(sql, seq, { bodyTag: `tag ${seq % 100}`, delivery: `delivery-${seq % 100}` });
+        sql.markDone(seq, 1);
+      }
+      const counted = meter(storage);
+      for (let seq = 0; seq < 99; seq += 1)
+        expect(sql.nextRedelivery({ from: 1, to: 200 }, seq)?.seq).toBe(seq + 1);
+      return counted.rowsRead();
+    });
+    expect(read).toBeLessThan(99 * 8);
+  });
+});
+
 describe("what waits", () => {
   it("is what is undone and older, and apart what has none of the keys", async () => {
     const waiting = await withSql((sql) => {
@@ -341,15 +393,17 @@ function insert(
     delivery = DELIVERY,
     pair_key = "pair",
     storedAt = 0,
+    topic = "webhook.github.push",
   }: {
     sealed?: Uint8Array;
     bodyTag?: string;
     delivery?: string;
     pair_key?: string | null;
     storedAt?: number;
+    topic?: string;
   } = {},
 ): void {
-  const row = { seq, delivery, topic: "webhook.github.push", bytes: sealed.length, tag: "tag", pair_key };
+  const row = { seq, delivery, topic, bytes: sealed.length, tag: "tag", pair_key };
   sql.insert(row, bodyTag, sealed, storedAt);
 }
 

@@ -180,6 +180,7 @@ describe("a recipient's key", () => {
     const fresh = await relay.event();
     expect(fresh.seq).toBe(2);
     expect(await relay.isQuiet()).toBe(true);
+    relay.send({ type: "stored", seq: 2 });
     await relay.replay({ from: 1, to: 2 });
     expect((await relay.event()).seq).toBe(2);
     expect(await relay.isQuiet()).toBe(true);

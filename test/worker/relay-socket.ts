@@ -6,6 +6,7 @@ import {
   DRAIN_SUBPROTOCOL,
   drainProof,
   parseToRelay,
+  type Selection,
   type ToEdge,
   type ToRelay,
 } from "../../shared/drain.ts";
@@ -35,6 +36,9 @@ export interface Closed {
   code: number;
   reason: string;
 }
+
+/** What a relay without further rights is told where receipts are given. */
+export const WELCOME: ToRelay = { type: "welcome", receipts: true, may: ["canary"] };
 
 /** No event has this number: asking for it to be done is answered at once, behind all that was sent before. */
 const NO_SUCH_SEQ = 999_999_999;
@@ -157,12 +161,29 @@ export class RelaySocket {
   }
 
   /** How many events the edge will send again. */
-  async replay(of: (ToEdge & { type: "replay" })["of"], askedAs = 1): Promise<number> {
+  async replay(of: Selection, askedAs = 1): Promise<number> {
     this.send({ type: "replay", id: askedAs, of });
     const answer = await this.message();
     if (answer.type !== "replaying" || answer.id !== askedAs)
       throw new Error(`no replay: ${JSON.stringify(answer)}`);
     return answer.events;
+  }
+
+  /** How many events the edge has stored anew, and after which number there are more. */
+  async redeliver(of: Selection, after?: number): Promise<{ events: number; next: number | undefined }> {
+    this.send({ type: "redeliver", id: 5, of, ...(after === undefined ? {} : { after }) });
+    const answer = await this.message();
+    if (answer.type !== "redelivered" || answer.id !== 5)
+      throw new Error(`no redelivery: ${JSON.stringify(answer)}`);
+    return { events: answer.events, next: answer.next };
+  }
+
+  /** The number of the stream's newest canary, once it was asked for one. */
+  async canary(): Promise<number> {
+    this.send({ type: "canary", id: 6 });
+    const answer = await this.message();
+    if (answer.type !== "canary" || answer.id !== 6) throw new Error(`no canary: ${JSON.stringify(answer)}`);
+    return answer.seq;
   }
 
   /** Whether the edge has sent nothing more: its next frame answers a question that is asked only now. */

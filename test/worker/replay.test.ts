@@ -113,6 +113,33 @@ describe("a replay", () => {
     expect(await two.isQuiet()).toBe(true);
   });
 
+  it("sends what this relay stored and did not do, whoever sent it before", async () => {
+    await deliver();
+    await deliver();
+    const relay = await RelaySocket.open();
+    const events = await relay.drain(2);
+    for (const { seq } of events) relay.send({ type: "stored", seq });
+    expect(await relay.replay({ from: 1, to: 2 })).toBe(2);
+    expect(await relay.events(2)).toEqual(events.map((event) => ({ ...event, replay: true })));
+    expect((await storedEvents()).map(({ done, relay: holder }) => [done, holder])).toEqual([
+      [false, "relay-one"],
+      [false, "relay-one"],
+    ]);
+  });
+
+  it("leaves out what is under way on the same socket, also by an object that hibernated", async () => {
+    for (let count = 0; count < 3; count += 1) await deliver();
+    const relay = await RelaySocket.open();
+    await relay.drain(50, 3);
+    relay.send({ type: "stored", seq: 2 });
+    expect(await relay.replay({ from: 1, to: 3 })).toBe(3);
+    expect(await relay.event()).toMatchObject({ seq: 2, replay: true });
+    expect(await relay.isQuiet()).toBe(true);
+    await evictDurableObject(outbox());
+    expect(await relay.replay({ from: 1, to: 3 })).toBe(3);
+    expect(await relay.isQuiet()).toBe(true);
+  });
+
   it("can be asked for sixteen times at once, and then no more: the socket is closed with 4400", async () => {
     const relay = await RelaySocket.open();
     await finishMany(relay, 2);

@@ -3,8 +3,10 @@ import { afterEach, beforeEach, describe, expect, it, test, vi } from "vitest";
 import { encodeBase64 } from "../../shared/bytes.ts";
 import { CHUNK_BYTES, HEARTBEAT } from "../../shared/drain.ts";
 import { letPass, ringUntil } from "./clock.ts";
+import { configure } from "./configure.ts";
 import { deliver } from "./deliver.ts";
 import { meter } from "./meter.ts";
+import { bindings } from "./parties.ts";
 import { receiptFor } from "./receipts.ts";
 import { RelaySocket } from "./relay-socket.ts";
 import { outbox, storedEvents } from "./stored.ts";
@@ -21,6 +23,7 @@ beforeEach(() => {
 
 afterEach(async () => {
   vi.restoreAllMocks();
+  await configure({});
   await reset();
 });
 
@@ -65,6 +68,32 @@ describe("rows written for a delivery, indexes included, from the webhook to its
     // Of the first only its drain, its end and its deletion were counted, of the last all but its deletion.
     const others = 3 + 5 + VISIT_ROWS;
     expect(counted.rowsWritten() - others).toBeLessThanOrEqual(MAX_ROWS + 2 * 4);
+  });
+
+  it.for([
+    { name: "a canary", ask: (relay: RelaySocket) => relay.canary() },
+    { name: "a redelivery", ask: (relay: RelaySocket) => relay.redeliver({ from: 1, to: 1 }) },
+  ])("are as many for $name that a relay asks for", async ({ ask }) => {
+    const sign_public = bindings.RELAYS["relay-one"];
+    await configure({ RELAYS: { "relay-one": { sign_public, redeliver: true } } });
+    const relay = await RelaySocket.open();
+    await deliver();
+    const [first] = await relay.drain(50, 1);
+    await relay.done(first.seq, receiptFor(first));
+    const counted = await metered();
+    const count = 20;
+    for (let asked = 0; asked < count; asked += 1) {
+      letPass(10_000);
+      await ask(relay);
+      const event = await relay.event();
+      relay.send({ type: "stored", seq: event.seq });
+      expect(await relay.done(event.seq, receiptFor(event))).toMatchObject({ type: "accepted" });
+    }
+    await relay.leave();
+    letPass(7 * DAY_MS);
+    await ringUntil(async () => (await storedEvents()).length === 1);
+    expect(counted.rowsWritten()).toBeGreaterThan(count * (MAX_ROWS - 1));
+    expect(counted.rowsWritten()).toBeLessThanOrEqual(count * MAX_ROWS + VISIT_ROWS);
   });
 
   it("are none for a duplicate, a refused receipt or a heartbeat", async () => {

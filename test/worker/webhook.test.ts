@@ -201,6 +201,10 @@ describe("a delivery that is refused stores nothing:", () => {
     header("X-GitHub-Event", "9push"),
     header("X-GitHub-Event", "pu.sh"),
     header("X-GitHub-Event", "p".repeat(101)),
+    ...["onionhook_canary", "Onionhook_Canary"].map((event) => ({
+      ...header("X-GitHub-Event", event),
+      says: /^the header X-GitHub-Event names no event of GitHub's$/,
+    })),
     header("X-Hub-Signature-256", null),
     header("X-Hub-Signature-256", "sha256="),
     header("X-Hub-Signature-256", `sha1=${"0".repeat(40)}`),
