@@ -18,6 +18,7 @@ export const KEYS = {
   "builder-wamp": "sign",
   "relay-wamp": "sign",
   "relay-drain": "sign",
+  "relay-box": "box",
   "router-onion": "onion-service",
   "onion-client": "onion-client",
   webhook: "shared secret",

@@ -1,23 +1,32 @@
 #!/usr/bin/env node
-import { builder } from "./builder.ts";
 import { type Command, EXIT, runCommand } from "./command.ts";
-import { dev } from "./dev/dev.ts";
-import { keys } from "./keys.ts";
 import { makeOutput } from "./output.ts";
-import { relay } from "./relay.ts";
-import { router } from "./router.ts";
-import { send } from "./send.ts";
 
-const COMMANDS: readonly Command[] = [dev, relay, router, builder, send, keys];
+/** Each is loaded when it is wanted: to load all takes a second. */
+const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+  dev: async () => (await import("./dev/dev.ts")).dev,
+  relay: async () => (await import("./relay.ts")).relay,
+  router: async () => (await import("./router.ts")).router,
+  builder: async () => (await import("./builder.ts")).builder,
+  send: async () => (await import("./send.ts")).send,
+  keys: async () => (await import("./keys.ts")).keys,
+  status: async () => (await import("./status.ts")).status,
+  list: async () => (await import("./list.ts")).list,
+  show: async () => (await import("./show.ts")).show,
+  retry: async () => (await import("./retry.ts")).retry,
+  replay: async () => (await import("./replay.ts")).replay,
+  watch: async () => (await import("./watch.ts")).watch,
+};
 
 /** Types are stripped, and node:sqlite is there, from this version on. */
 const NODE_MAJOR = 24;
 
 async function main([name, ...args]: string[]): Promise<number> {
-  const command = COMMANDS.find((candidate) => candidate.name === name);
-  if (command) return runCommand(command, args);
+  const load = name === undefined || !Object.hasOwn(COMMANDS, name) ? undefined : COMMANDS[name];
+  if (load) return runCommand(await load(), args);
   const wanted = name === undefined || name === "help" || name === "--help";
-  const rows = COMMANDS.map((each) => `  ${each.name.padEnd(9)} ${each.summary}`);
+  const all = await Promise.all(Object.values(COMMANDS).map((loadOne) => loadOne()));
+  const rows = all.map((each) => `  ${each.name.padEnd(9)} ${each.summary}`);
   const usage = [
     "usage: onionhook COMMAND [options]\n",
     ...rows,

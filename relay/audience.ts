@@ -1,38 +1,44 @@
-import type { Report } from "../shared/report.ts";
 import { describeError, OnionhookError } from "../shared/errors.ts";
+import { fnv1a } from "../shared/fnv1a.ts";
+import type { Report } from "../shared/report.ts";
 import { TOPIC_PREFIX } from "../shared/topic.ts";
 import type { WampSession } from "../shared/wamp/session.ts";
 
-/** Meta events after which there may be one more builder, or one fewer. */
-const MEMBERSHIP = [
-  ["wamp.subscription.on_subscribe", true],
-  ["wamp.subscription.on_unsubscribe", false],
-  ["wamp.subscription.on_delete", false],
-] as const;
+/** As the router sent it: one above 2^32 is a BigInt, and must be sent back as one. */
+export type SessionId = number | bigint;
+
+/** Who listens at the router now. Every `Audience` is a snapshot that does not change. */
+export interface Audience {
+  /** Builders: those that subscribed to all of {@link TOPIC_PREFIX}. */
+  readonly builders: readonly SessionId[];
+  /**
+   * Sessions that are not to get events of this stream: builders that share their work, all but one. The same one
+   * while the same builders are there.
+   */
+  excluded(stream: string): readonly SessionId[];
+  /** Whether anybody at all subscribed to this topic. */
+  hears(topic: string): Promise<boolean>;
+}
+
+/** Meta events after which somebody else may be listening. */
+const MEMBERSHIP = ["on_create", "on_subscribe", "on_unsubscribe", "on_delete"] as const;
 
 /**
- * Watches, through the router's subscription meta API, whether a builder of ours is there: one that
- * subscribed to all of {@link TOPIC_PREFIX}. `onChange` hears of the state now, of every change, and of
- * every builder that comes while another is there.
+ * Watches, through the router's subscription meta API, who listens. `onChange` hears of the state now, and
+ * of everything that may have changed it, in order; `cameOne`: somebody subscribed.
+ *
+ * A builder that takes every event subscribes to {@link TOPIC_PREFIX} by prefix; builders that share the work of one
+ * recipient subscribe to it as a wildcard, and each stream goes to one of them.
  */
 export async function watchAudience(
   session: WampSession,
-  onChange: (present: boolean) => void,
+  onChange: (audience: Audience, cameOne: boolean) => void,
   report: Report,
 ): Promise<void> {
-  let builders = 0;
   let checks = Promise.resolve();
-
-  async function check(cameOne: boolean): Promise<void> {
-    const before = builders;
-    builders = await countBuilders(session);
-    if (builders > 0 && (cameOne || before === 0)) onChange(true);
-    else if (builders === 0 && before > 0) onChange(false);
-  }
-
   // One after the other, so that the last answer is the newest.
   const recheck = (cameOne: boolean): Promise<void> => {
-    checks = checks.then(() => check(cameOne));
+    checks = checks.then(async () => onChange(await takeStock(session), cameOne));
     return checks;
   };
   const onMembership = (cameOne: boolean) => {
@@ -42,21 +48,67 @@ export async function watchAudience(
       void session.close();
     });
   };
-  for (const [topic, cameOne] of MEMBERSHIP) {
-    await session.subscribe(topic, "exact", () => onMembership(cameOne));
+  for (const what of MEMBERSHIP) {
+    const cameOne = what === "on_create" || what === "on_subscribe";
+    await session.subscribe(`wamp.subscription.${what}`, "exact", () => onMembership(cameOne));
   }
-  await recheck(false);
+  await recheck(true);
 }
 
-async function countBuilders(session: WampSession): Promise<number> {
-  const subscription = await session.call("wamp.subscription.lookup", TOPIC_PREFIX, { match: "prefix" });
-  if (subscription === null) return 0;
+async function takeStock(session: WampSession): Promise<Audience> {
+  const everything = await subscribers(session, await lookup(session, "prefix"));
+  const sharing = await subscribers(session, await lookup(session, "wildcard"));
+  const heard = new Map<string, Promise<boolean>>();
+  return {
+    builders: [...everything, ...sharing],
+    excluded: (stream) => {
+      const chosen = chooseFor(stream, sharing);
+      return sharing.filter((other) => other !== chosen);
+    },
+    hears(topic) {
+      const answer = heard.get(topic) ?? hasSubscriber(session, topic);
+      heard.set(topic, answer);
+      // A router that gave no answer is asked again.
+      answer.catch(() => heard.delete(topic));
+      return answer;
+    },
+  };
+}
+
+function lookup(session: WampSession, match: "prefix" | "wildcard"): Promise<unknown> {
+  return session.call("wamp.subscription.lookup", TOPIC_PREFIX, { match });
+}
+
+async function hasSubscriber(session: WampSession, topic: string): Promise<boolean> {
+  const found = await session.call("wamp.subscription.match", topic);
+  // A router may keep a subscription that nobody has any more.
+  for (const subscription of Array.isArray(found) ? found : [])
+    if ((await subscribers(session, subscription)).length > 0) return true;
+  return false;
+}
+
+async function subscribers(session: WampSession, subscription: unknown): Promise<SessionId[]> {
+  if (subscription === null) return [];
   try {
-    return Number(await session.call("wamp.subscription.count_subscribers", subscription));
+    const ids = await session.call("wamp.subscription.list_subscribers", subscription);
+    return Array.isArray(ids) ? ids.filter(isSessionId) : [];
   } catch (error) {
-    // The last builder left between the two calls.
+    // The last one left between the two calls.
     if (error instanceof OnionhookError && error.message.endsWith("wamp.error.no_such_subscription"))
-      return 0;
+      return [];
     throw error;
   }
+}
+
+/**
+ * Rendezvous hashing: a builder that leaves takes nothing but its own streams with it, and one that comes takes its share.
+ */
+function chooseFor(stream: string, sessions: readonly SessionId[]): SessionId | undefined {
+  // The session last: names of streams that differ in their ends alone would all go to the same one.
+  const weigh = (session: SessionId) => fnv1a(`${stream} ${session}`);
+  return sessions.toSorted((a, b) => weigh(b) - weigh(a) || Number(b) - Number(a))[0];
+}
+
+function isSessionId(id: unknown): id is SessionId {
+  return typeof id === "number" || typeof id === "bigint";
 }

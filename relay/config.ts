@@ -1,8 +1,10 @@
-import { resolve } from "node:path";
+import { join, resolve } from "node:path";
 import * as v from "valibot";
 import { NAME } from "../shared/delivery.ts";
 import { checkConfig } from "../shared/host/config-file.ts";
 import { readKeyFile } from "../shared/host/key-file.ts";
+import { parseKey } from "../shared/keys.ts";
+import { sharedKey } from "../shared/shared-key.ts";
 import { parseSocksProxy, type SocksProxy } from "../shared/tor/socks.ts";
 
 const streams = v.pipe(
@@ -10,6 +12,8 @@ const streams = v.pipe(
   v.minLength(1, "at least one stream was expected; leave the key out when the edge has only one"),
   v.check((names) => new Set(names).size === names.length, "each stream once was expected"),
 );
+
+const port = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65_535));
 
 const schema = v.strictObject({
   data_dir: v.string(),
@@ -26,7 +30,18 @@ const schema = v.strictObject({
     authid: v.string(),
     key_file: v.string(),
   }),
-  queue: v.optional(v.strictObject({ url: v.string() }), { url: "embedded" }),
+  queue: v.optional(
+    v.strictObject({
+      url: v.string(),
+      max_bytes: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1))),
+    }),
+    { url: "embedded" },
+  ),
+  replay: v.optional(
+    v.strictObject({ box_key_file: v.string(), builders: v.record(v.string(), v.string()) }),
+  ),
+  canary_seconds: v.optional(v.pipe(v.number(), v.minValue(0)), 300),
+  control: v.optional(v.strictObject({ socket: v.optional(v.string()), metrics_port: v.optional(port) }), {}),
 });
 
 export interface RelayConfig {
@@ -39,7 +54,13 @@ export interface RelayConfig {
   edge: { url: string; relay: string; seed: Uint8Array; streams: readonly string[] | undefined };
   /** `seed`: Ed25519, of WAMP-cryptosign. */
   router: { url: string; realm: string; authid: string; seed: Uint8Array };
-  queueUrl: string;
+  queue: { url: string; maxBytes: number | undefined };
+  /** One key for each builder that may ask for what it misses: shared with this relay's box key. Undefined: nobody may. */
+  replay: { sharedKeys: readonly Uint8Array[] } | undefined;
+  /** Between two tests of the whole way while nothing passes; 0: none. */
+  canaryMs: number;
+  /** `socket`: path of the unix socket. `metricsPort`: on loopback, beside it. */
+  control: { socket: string; metricsPort: number | undefined };
 }
 
 /**
@@ -47,13 +68,29 @@ export interface RelayConfig {
  * @throws OnionhookError `ERR_CONFIG`, `ERR_KEY_FILE`, `ERR_KEY`, `ERR_TOR_ADDRESS`
  */
 export function parseConfig(json: unknown, folder: string): RelayConfig {
-  const { data_dir, tor, edge, router, queue } = checkConfig("relay", schema, json);
+  const { data_dir, tor, edge, router, queue, replay, canary_seconds, control } = checkConfig(
+    "relay",
+    schema,
+    json,
+  );
   const key = (path: string) => readKeyFile(resolve(folder, path), "sign");
+  const boxKey = replay && readKeyFile(resolve(folder, replay.box_key_file), "box");
   return {
     dataDir: resolve(folder, data_dir),
     tor: tor === "none" ? "none" : parseSocksProxy(tor),
     edge: { url: edge.url, relay: edge.relay, seed: key(edge.key_file), streams: edge.streams },
     router: { url: router.url, realm: router.realm, authid: router.authid, seed: key(router.key_file) },
-    queueUrl: queue.url,
+    queue: { url: queue.url, maxBytes: queue.max_bytes },
+    replay: replay &&
+      boxKey && {
+        sharedKeys: Object.entries(replay.builders).map(([name, text]) =>
+          sharedKey(parseKey(text, "box", "public", `replay.builders.${name}`), boxKey),
+        ),
+      },
+    canaryMs: canary_seconds * 1000,
+    control: {
+      socket: resolve(folder, control.socket ?? join(data_dir, "control.sock")),
+      metricsPort: control.metrics_port,
+    },
   };
 }

@@ -6,24 +6,30 @@ import { describeError, OnionhookError } from "../shared/errors.ts";
 import type { Pauses } from "../shared/host/backoff.ts";
 import { keepTrying } from "../shared/host/keep-trying.ts";
 import { openWebSocket, UpgradeRefused } from "../shared/host/websocket.ts";
-import type { Report } from "../shared/report.ts";
+import { type Report, reportAbout } from "../shared/report.ts";
 import { CIRCUIT_PAUSES, type CircuitPauses, makeCircuits, startSearch } from "./circuits.ts";
 import type { RelayConfig } from "./config.ts";
-import { type DrainHandlers, runDrain, send } from "./drain-connection.ts";
+import { type DrainHandlers, type OpenDrain, runDrain } from "./drain-connection.ts";
 import { CIRCUIT_ERRORS, UPGRADE_HEADERS, upgradeError } from "./upgrade-outcome.ts";
 
 export interface DrainClient {
-  /** Hands the edge the builder's receipt. While the stream's drain is down this is dropped: the edge sends the
-   *  event again, and `onEvent` answers with the receipt. */
-  done(stream: string, seq: number, receipt: string): void;
+  /**
+   * The event is safe here. Like {@link done}, this is dropped while the stream's drain is down: the edge sends the
+   * event again.
+   */
+  stored(stream: string, seq: number): void;
+  /** Hands the edge the builder's receipt, or the word that there is none to be had. */
+  done(stream: string, seq: number, receipt: string | undefined): void;
+  /** The drains that are open. */
+  open(): OpenDrain[];
   /** Opens every drain anew, so that the edge sends again what is not done. */
   restart(): void;
   /** Resolves when the signal has ended all drains. */
   readonly ended: Promise<void>;
 }
 
-/** Events of one stream that may be under way to this relay, not yet durable. */
-const WINDOW = 64;
+/** Events of one stream that may be under way here, neither in the queue nor done: enough to fill a slow circuit. */
+const WINDOW = 256;
 /** Milliseconds for the edge's answer to a heartbeat: a round trip through Tor is under a second. */
 const HEARTBEAT_ANSWER_MS = 10_000;
 
@@ -44,7 +50,7 @@ export function startDrains(
   const { secretKey } = nacl.sign.keyPair.fromSeed(edge.seed);
   const prove = (stream: string, challenge: Uint8Array) =>
     encodeBase64(nacl.sign.detached(drainProof(host, stream, challenge), secretKey));
-  const drains = new Map<string, WebSocket>();
+  const drains = new Map<string, OpenDrain>();
   const circuits = makeCircuits();
   /** Streams of which the queue has all that it was given since this process began. */
   const intact = new Set<string>();
@@ -53,8 +59,9 @@ export function startDrains(
     const key = stream ?? "";
     const identity = { relay: edge.relay, window: WINDOW, stream, prove, resume: () => intact.has(key) };
     const search = startSearch(circuitPauses);
+    const about = reportAbout(report, { to: "edge" });
     const reportOf: Report =
-      stream === undefined ? report : (event, fields) => report(event, { ...fields, stream });
+      stream === undefined ? about : (event, fields) => about(event, { ...fields, stream });
 
     async function attempt(): Promise<Pauses | void> {
       const isolation = circuits.current();
@@ -79,9 +86,9 @@ export function startDrains(
         return next.pauses;
       }
       search.found();
-      const onOpened = (opened: string) => {
+      const onOpened = (opened: string, receipts: boolean) => {
         intact.add(key);
-        return handlers.onOpened(opened);
+        handlers.onOpened(opened, receipts);
       };
       await runDrain({
         socket,
@@ -97,13 +104,13 @@ export function startDrains(
 
   const kept = (edge.streams ?? [undefined]).map(keepDrain);
   return {
-    done(stream, seq, receipt) {
-      const socket = drains.get(stream);
-      if (socket) send(socket, { type: "done", seq, receipt });
-    },
+    stored: (stream, seq) => drains.get(stream)?.send({ type: "stored", seq }),
+    done: (stream, seq, receipt) =>
+      drains.get(stream)?.send({ type: "done", seq, ...(receipt !== undefined && { receipt }) }),
+    open: () => [...drains.values()],
     restart() {
       intact.clear();
-      for (const socket of drains.values()) socket.close(1000);
+      for (const drain of drains.values()) drain.close();
     },
     ended: Promise.all(kept).then(() => {}),
   };

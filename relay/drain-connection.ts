@@ -1,17 +1,29 @@
 import type { WebSocket } from "ws";
 import { CLOSE, type ToEdge } from "../shared/drain.ts";
-import { describeError, OnionhookError } from "../shared/errors.ts";
+import { OnionhookError } from "../shared/errors.ts";
 import type { Report } from "../shared/report.ts";
-import { type DrainIdentity, type DrainState, stepDrain } from "./drain-machine.ts";
+import { type Answer, type DrainIdentity, type DrainState, stepDrain } from "./drain-machine.ts";
 import type { QueuedEvent } from "./queue.ts";
 
 export interface DrainHandlers {
-  /** Resolves once the event is durable here: with the builder's receipt if it had one already. */
-  onEvent: (event: QueuedEvent) => Promise<string | undefined>;
-  /** The drain is open: resolves with the receipts that the edge may not have accepted yet. */
-  onOpened: (stream: string) => Promise<{ seq: number; receipt: string }[]>;
+  /** An event came, perhaps not for the first time. */
+  onEvent: (event: QueuedEvent) => void;
+  /** The drain is open. `receipts`: whether the stream's events are done by a builder's receipt alone. */
+  onOpened: (stream: string, receipts: boolean) => void;
   /** The edge accepted a receipt, or refused it with `code`. */
-  onSettled: (stream: string, seq: number, code: string | undefined) => Promise<void>;
+  onSettled: (stream: string, seq: number, code: string | undefined) => void;
+}
+
+/** A drain that is open. */
+export interface OpenDrain {
+  readonly stream: string;
+  /** What the edge lets this relay ask. */
+  readonly may: readonly string[];
+  /** Dropped when the connection is not open any more: the edge sends again what is not done. */
+  send(message: ToEdge): void;
+  /** Asks, and resolves with the answer; rejects with `ERR_NO_DRAIN` when the connection ends, `ERR_EDGE_SILENT`. */
+  ask(question: (id: number) => Extract<ToEdge, { id: number }>): Promise<Answer>;
+  close(): void;
 }
 
 export interface DrainConnection {
@@ -20,15 +32,18 @@ export interface DrainConnection {
   identity: DrainIdentity;
   handlers: DrainHandlers;
   /** The drains that are open, by stream: this one is in it while it is. */
-  drains: Map<string, WebSocket>;
+  drains: Map<string, OpenDrain>;
   report: Report;
   /** Closes the connection. */
   signal: AbortSignal;
 }
 
+/** For an answer through Tor, behind what is under way: 32 MiB at 2 MiB/s and some. */
+const ANSWER_MS = 30_000;
+
 /**
  * One drain over one connection, from the edge's challenge to the end. Resolves when it closed for no reason of
- * the protocol's, and all that came was handled.
+ * the protocol's.
  * @throws OnionhookError `ERR_DRAIN_FRAME` when the edge sent what it must not; one of {@link endError} when the
  * edge closed with a code of the protocol.
  */
@@ -38,11 +53,10 @@ export async function runDrain(connection: DrainConnection): Promise<void> {
   signal.addEventListener("abort", stop);
   const { promise: closed, resolve } = Promise.withResolvers<number>();
   socket.once("close", resolve);
+  const questions = makeQuestions((message) => send(socket, message));
   let state: DrainState = { phase: "connected" };
-  let opened: string | undefined;
+  let drain: OpenDrain | undefined;
   let fault: unknown;
-  // One at a time and in order: the queue keeps the order in which events were added.
-  let tail = Promise.resolve();
 
   const onMessage = (data: Buffer, binary: boolean) => {
     try {
@@ -51,12 +65,20 @@ export async function runDrain(connection: DrainConnection): Promise<void> {
       for (const output of outputs) {
         if (output.do === "send") send(socket, output.message);
         else if (output.do === "opened") {
-          opened = output.stream;
-          drains.set(output.stream, socket);
-          report("connected", { to: "edge", stream: output.stream });
-          tail = tail.then(() => guard(repeat(output.stream)));
-        } else if (output.do === "event") tail = tail.then(() => guard(take(output.event)));
-        else tail = tail.then(() => guard(handlers.onSettled(output.stream, output.seq, output.code)));
+          const { stream, receipts, may } = output;
+          drain = {
+            stream,
+            may,
+            send: (message) => send(socket, message),
+            ask: questions.ask,
+            close: stop,
+          };
+          drains.set(stream, drain);
+          report("connected", { to: "edge", stream, receipts });
+          handlers.onOpened(stream, receipts);
+        } else if (output.do === "event") handlers.onEvent(output.event);
+        else if (output.do === "answered") questions.answer(output.answer);
+        else handlers.onSettled(output.stream, output.seq, output.code);
       }
     } catch (error) {
       fault = error;
@@ -65,45 +87,57 @@ export async function runDrain(connection: DrainConnection): Promise<void> {
     }
   };
 
-  /** An acceptance may have been lost with the last connection. */
-  async function repeat(stream: string): Promise<void> {
-    for (const { seq, receipt } of await handlers.onOpened(stream)) {
-      send(socket, { type: "done", seq, receipt });
-    }
-  }
-
-  async function take(event: QueuedEvent): Promise<void> {
-    const receipt = await handlers.onEvent(event);
-    send(socket, { type: "stored", seq: event.seq });
-    if (receipt !== undefined) send(socket, { type: "done", seq: event.seq, receipt });
-  }
-
-  /** What the queue could not take, the edge still has: it sends it again on the next connection. */
-  async function guard(work: Promise<void>): Promise<void> {
-    try {
-      await work;
-    } catch (error) {
-      report("error", describeError(error));
-      socket.close(1011);
-    }
-  }
-
   socket.on("message", onMessage);
   socket.resume();
   const code = await closed;
   signal.removeEventListener("abort", stop);
-  if (opened !== undefined) {
-    if (drains.get(opened) === socket) drains.delete(opened);
-    report("disconnected", { from: "edge", stream: opened });
+  questions.end();
+  if (drain !== undefined) {
+    if (drains.get(drain.stream) === drain) drains.delete(drain.stream);
+    report("disconnected", { from: "edge", stream: drain.stream });
   }
-  await tail;
   const error = fault ?? endError(code);
   if (error !== undefined) throw error;
 }
 
-/** Drops the message when the connection is not open any more: the edge sends again what is not done. */
-export function send(socket: WebSocket, message: ToEdge): void {
+function send(socket: WebSocket, message: ToEdge): void {
   if (socket.readyState === socket.OPEN) socket.send(JSON.stringify(message));
+}
+
+/** Questions to the edge that wait for their answers. */
+function makeQuestions(ask: (message: ToEdge) => void) {
+  const open = new Map<number, { resolve: (answer: Answer) => void; reject: (error: Error) => void }>();
+  let last = 0;
+  let ended = false;
+  const noDrain = () =>
+    new OnionhookError("ERR_NO_DRAIN", "the drain ended before the answer", { retryable: true });
+  return {
+    async ask(question: (id: number) => Extract<ToEdge, { id: number }>): Promise<Answer> {
+      if (ended) throw noDrain();
+      const id = (last += 1);
+      const { promise, resolve, reject } = Promise.withResolvers<Answer>();
+      const timer = setTimeout(() => {
+        reject(
+          new OnionhookError("ERR_EDGE_SILENT", `the edge gave no answer in ${ANSWER_MS} ms`, {
+            retryable: true,
+          }),
+        );
+      }, ANSWER_MS);
+      open.set(id, { resolve, reject });
+      ask(question(id));
+      try {
+        return await promise;
+      } finally {
+        clearTimeout(timer);
+        open.delete(id);
+      }
+    },
+    answer: (answer: Answer) => open.get(answer.id)?.resolve(answer),
+    end() {
+      ended = true;
+      for (const { reject } of open.values()) reject(noDrain());
+    },
+  };
 }
 
 /** What the edge means by a close code of the protocol. */

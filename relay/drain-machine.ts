@@ -4,12 +4,12 @@
  * | phase       | frame                  | next        | outputs                         |
  * |-------------|------------------------|-------------|---------------------------------|
  * | `connected` | `challenge`            | `proving`   | `hello` with the proof          |
- * | `proving`   | `welcome`              | `open`      | `credit`, opened                |
+ * | `proving`   | `welcome`              | `open`      | opened, `credit`                |
  * | `open`      | `event`                | `receiving` |                                 |
  * | `receiving` | binary, more to come   | `receiving` |                                 |
  * | `receiving` | binary, the last       | `open`      | the event                       |
  * | `open`      | `accepted`, `refused`  | `open`      | settled                         |
- * | `open`      | `replaying`            | `open`      |                                 |
+ * | `open`      | `replaying`, `redelivered`, `canary` | `open` | answered            |
  * | any         | `pong`                 | the same    |                                 |
  * | any         | anything else          | —           | `ERR_DRAIN_FRAME` is thrown     |
  *
@@ -32,10 +32,15 @@ export type DrainState =
 
 export type DrainOutput =
   | { do: "send"; message: ToEdge }
-  | { do: "opened"; stream: string }
+  /** `may`: what the edge lets this relay ask. */
+  | { do: "opened"; stream: string; receipts: boolean; may: readonly string[] }
   | { do: "event"; event: QueuedEvent }
   /** `code`: why the edge refused the receipt; undefined when it accepted. */
-  | { do: "settled"; stream: string; seq: number; code: string | undefined };
+  | { do: "settled"; stream: string; seq: number; code: string | undefined }
+  | { do: "answered"; answer: Answer };
+
+/** The edge's answer to a question with an `id`. */
+export type Answer = Extract<ToRelay, { id: number }>;
 
 /** What this relay is: its name at the edge, its proof, and how many events it takes at a time. */
 export interface DrainIdentity {
@@ -82,7 +87,7 @@ export function stepDrain(
     return [
       { phase: "open", stream },
       [
-        { do: "opened", stream },
+        { do: "opened", stream, receipts: message.receipts, may: message.may },
         { do: "send", message: { type: "credit", events: identity.window } },
       ],
     ];
@@ -96,7 +101,7 @@ export function stepDrain(
       const code = message.type === "refused" ? message.code : undefined;
       return [state, [{ do: "settled", stream, seq: message.seq, code }]];
     }
-    if (message.type === "replaying") return [state, []];
+    if ("id" in message) return [state, [{ do: "answered", answer: message }]];
   }
   throw unexpected(`${message.type} while ${state.phase}`);
 }

@@ -2,16 +2,25 @@
  * Postgres inside this process (PGlite), with BullMQ's schema, as the pool of connections that BullMQ's
  * Postgres backend expects. It never syncs to disk: it survives the death of the process, not of the machine.
  */
+import { join } from "node:path";
+import { setFlagsFromString } from "node:v8";
 import { PGlite } from "@electric-sql/pglite";
 import { runMigrations, type PgPool, type PgPoolClient, type PgQueryResult } from "bullmq";
 import { SCHEMA } from "./queue-store.ts";
+
+/** An empty database with BullMQ's schema, packed: to make one takes some seconds and a gigabyte for a moment. */
+export const PREPARED = join(import.meta.dirname, "embedded-postgres.zst");
 
 /**
  * What differs from PGlite's own settings. It runs without fsync whatever is set here, and with what follows
  * every acknowledged event survives SIGKILL (not `synchronous_commit=off`: the log would stay in memory).
  */
 const SETTINGS = [
-  "shared_buffers=16MB", // instead of 128 MB: the queue is small, and this stays resident
+  "shared_buffers=4MB", // instead of 128 MB: the system caches files too, and this stays resident
+  "wal_buffers=256kB", // there is one writer, who waits for what it wrote
+  "work_mem=1MB", // nothing is sorted that is larger
+  "maintenance_work_mem=4MB", // for VACUUM
+  "max_connections=1", // PGlite has one session
   "max_wal_size=64MB", // what a checkpoint leaves of the log: a few segments of 16 MB
   "wal_level=minimal", // nobody replicates it
   "max_wal_senders=0", // as wal_level=minimal demands
@@ -22,10 +31,22 @@ const SETTINGS = [
 ];
 
 /**
+ * How V8 is to compile WebAssembly, of which only this file has much: each function when it is first called, and not
+ * again. To optimise Postgres takes 500 MB for a while and more CPU than it saves in thousands of events.
+ */
+const COMPILING = [
+  "--wasm-lazy-compilation",
+  "--liftoff-only",
+  "--no-wasm-tier-up",
+  "--no-wasm-dynamic-tiering",
+];
+
+/**
  * Opens the database in `dir`, or makes it there when the directory is missing or empty, which takes some
  * seconds and a gigabyte for a moment. Rejects with PGlite's error when the directory cannot be used.
  */
 export async function openPostgresIn(dir: string): Promise<PGlite> {
+  for (const flag of COMPILING) setFlagsFromString(flag);
   const startParams = [...PGlite.defaultStartParams, ...SETTINGS.flatMap((setting) => ["-c", setting])];
   const db = await PGlite.create({ dataDir: dir, startParams });
   try {

@@ -1,91 +1,197 @@
 import * as v from "valibot";
-import { CRYPTOBOX } from "../shared/cryptobox.ts";
+import { CRYPTOBOX, sealTag } from "../shared/cryptobox.ts";
 import { describeError, OnionhookError } from "../shared/errors.ts";
-import { receiptMessage } from "../shared/receipt.ts";
+import { receiptMessage, refusalMessage } from "../shared/receipt.ts";
 import type { Report } from "../shared/report.ts";
 import { RECEIPT_TOPIC } from "../shared/topic.ts";
 import { Passthru } from "../shared/wamp/passthru.ts";
 import type { WampEvent, WampSession } from "../shared/wamp/session.ts";
-import { watchAudience } from "./audience.ts";
-import type { Outcome, QueuedEvent } from "./queue.ts";
+import { type Audience, watchAudience } from "./audience.ts";
+import { type Life, type LifeInput, RECEIPT_MS, stepLife } from "./life.ts";
+import type { EventName, Outcome, QueuedEvent, Tries } from "./queue.ts";
 
 export interface Publisher {
-  /** Publishes an event and waits for the builder's receipt. Never rejects. */
-  publish: (event: QueuedEvent, tries: number) => Promise<Outcome>;
-  /** Begins to publish on a fresh session, as soon as a builder is there. */
+  /** Publishes an event and sees it through to its outcome. Never rejects. */
+  publish: (event: QueuedEvent, tries: Tries) => Promise<Outcome>;
+  /** Whether an event of this stream can be delivered now. */
+  isReady: (stream: string) => boolean;
+  /** Begins to publish on a fresh session, as soon as somebody listens. */
   onSession: (session: WampSession) => Promise<void>;
-  /** The session is over: what waits for a receipt is `unavailable`. */
+  /** The session is over: what is under way keeps its place. */
   onLost: () => void;
 }
 
-/** A builder journals an event in milliseconds; through an onion service a round trip is under a second. */
-const RECEIPT_MS = 10_000;
-/** On top, for a large event to go up and down again: 128 KiB/s is a slow onion circuit. */
+export interface PublisherParts {
+  readonly report: Report;
+  /** Whether the events of a stream are done by a builder's receipt alone. */
+  readonly givesReceipts: (stream: string) => boolean;
+  /** Called at every change of who listens; `cameOne`: and somebody new does. */
+  readonly onAudience: (cameOne: boolean) => void;
+}
+
+/** Milliseconds that a try goes on after a builder's refusal: another builder's receipt may be on its way. */
+const AFTER_REFUSAL_MS = 500;
+/** On top of {@link RECEIPT_MS}, for a large event to go up and down again: 128 KiB/s is a slow onion circuit. */
 const RECEIPT_MS_PER_BYTE = 2 * (1000 / (128 * 1024));
-/** An event without a receipt is published again ever more rarely, at last every five minutes. */
-const MAX_LATER_MS = 300_000;
 
-/** `onAudience`: whether events can arrive; called at every change, and when one more builder came. */
-export function makePublisher(report: Report, onAudience: (present: boolean) => void): Publisher {
-  let session: WampSession | undefined;
+/** A try under way. */
+interface Try {
+  readonly stream: string;
+  readonly tag: string;
+  readonly step: (input: LifeInput) => void;
+  /** Whether the router has acknowledged it. */
+  readonly isPublished: () => boolean;
+}
+
+export function makePublisher({ report, givesReceipts, onAudience }: PublisherParts): Publisher {
+  let listening: { session: WampSession; audience: Audience } | undefined;
   /** What waits for its receipt, by stream and seq. */
-  const waiting = new Map<string, (outcome: Outcome) => void>();
-
-  /** What was being published when a session ended. */
+  const tries = new Map<string, Try>();
+  /** What was the first being published when a session ended. */
   const broken = new Set<string>();
+  /** Sessions whose end was put down to an event. */
+  const ended = new WeakSet<WampSession>();
+  /** When a builder last gave a receipt, by stream; of the monotonic clock. */
+  const passedAt = new Map<string, number>();
 
-  function onReceipt({ kwargs }: WampEvent): void {
-    const message = v.safeParse(receiptMessage, kwargs);
-    if (!message.success) {
+  const isReady = (stream: string): boolean =>
+    listening !== undefined && (listening.audience.builders.length > 0 || !givesReceipts(stream));
+
+  function onWord({ kwargs }: WampEvent): void {
+    const receipt = v.safeParse(receiptMessage, kwargs);
+    if (receipt.success) {
+      const { stream, seq } = receipt.output;
+      tries.get(keyOf(stream, seq))?.step({ type: "receipt", receipt: receipt.output.receipt });
+      return;
+    }
+    const refusal = v.safeParse(refusalMessage, kwargs);
+    if (!refusal.success) {
       report("error", { code: "ERR_RECEIPT", message: "a malformed receipt was published and is ignored" });
       return;
     }
-    const { stream, seq, receipt } = message.output;
-    waiting.get(keyOf(stream, seq))?.({ kind: "received", receipt });
+    const { tag, refused } = refusal.output;
+    for (const each of tries.values()) if (each.tag === tag) each.step({ type: "refusal", code: refused });
   }
 
-  function setAudience(audience: WampSession | undefined): void {
-    session = audience;
-    if (!audience) for (const settle of waiting.values()) settle({ kind: "unavailable" });
-    onAudience(audience !== undefined);
+  function setListening(now: typeof listening, cameOne: boolean): void {
+    const before = listening?.audience.builders ?? [];
+    const builders = now?.audience.builders ?? [];
+    listening = now;
+    if (builders.length !== before.length) report("audience", { builders: builders.length });
+    // What was published to a builder that went away since may never have reached it.
+    const wentOne = before.some((builder) => !builders.includes(builder));
+    for (const { stream, step, isPublished } of tries.values()) {
+      // Its publishing ends with the session, and knows whether it did before.
+      if (now === undefined && !isPublished()) continue;
+      if (!isReady(stream) || (wentOne && givesReceipts(stream))) step({ type: "lost", again: false });
+    }
+    onAudience(cameOne);
+  }
+
+  async function publish(event: QueuedEvent, before: Tries): Promise<Outcome> {
+    const { delivery, stream, seq, topic, sealed } = event;
+    const key = keyOf(stream, seq);
+    const current = listening;
+    if (!current || !isReady(stream)) return { kind: "unavailable" };
+    const started = performance.now();
+    const { promise: settled, resolve: settle } = Promise.withResolvers<Outcome>();
+    let life = stepLife({ at: "held" }, { type: "start" }, before);
+    let timer = setTimeout(onTimeout, RECEIPT_MS + sealed.length * RECEIPT_MS_PER_BYTE);
+
+    function onTimeout(): void {
+      step({ type: "timeout", othersPassed: (passedAt.get(stream) ?? -Infinity) > started });
+    }
+    function step(input: LifeInput): void {
+      life = stepLife(life, input, before);
+      if (input.type === "refusal") {
+        clearTimeout(timer);
+        timer = setTimeout(onTimeout, AFTER_REFUSAL_MS);
+      }
+      const outcome = outcomeOf(life);
+      if (outcome) settle(outcome);
+    }
+
+    // Before publishing: a receipt may overtake the router's acknowledgement.
+    const mine: Try = { stream, tag: sealTag(sealed), step, isPublished: () => life.at === "published" };
+    tries.set(key, mine);
+    try {
+      const receipts = givesReceipts(stream);
+      const [heardBefore] = await Promise.all([
+        // Before it is published: whoever subscribes after that does not get it.
+        receipts || current.audience.hears(topic),
+        current.session.publish(
+          topic,
+          new Passthru(sealed, CRYPTOBOX, "json"),
+          current.audience.excluded(stream),
+        ),
+      ]);
+      broken.delete(key);
+      report("published", { delivery, stream, seq });
+      // The last one may have left meanwhile.
+      const heard = heardBefore && (receipts || (await listening?.audience.hears(topic)) === true);
+      step({ type: "acknowledged", receipts, heard });
+    } catch (error) {
+      step(failure(error, current.session, { delivery, stream, seq }));
+    }
+    const outcome = await settled;
+    clearTimeout(timer);
+    if (tries.get(key) === mine) tries.delete(key);
+    if (outcome.kind === "received") {
+      passedAt.set(stream, performance.now());
+      report("received", { delivery, stream, seq });
+    }
+    return outcome;
+  }
+
+  /** The router said no, or the way to it broke. */
+  function failure(error: unknown, session: WampSession, event: EventName): LifeInput {
+    if (!(error instanceof OnionhookError) || !error.retryable) {
+      report("error", { ...describeError(error), to: "router", ...event });
+      return { type: "rejected" };
+    }
+    // Of those under way the first may have ended it: they are told in the order of publishing.
+    if (ended.has(session)) return { type: "lost", again: false };
+    ended.add(session);
+    // A session may end by chance; twice with the same event, and the event is what ends it.
+    const key = keyOf(event.stream, event.seq);
+    const again = broken.delete(key);
+    if (!again) broken.add(key);
+    return { type: "lost", again };
   }
 
   return {
-    async publish(event, tries) {
-      if (!session) return { kind: "unavailable" };
-      const { delivery, stream, seq, topic, sealed } = event;
-      const later: Outcome = {
-        kind: "later",
-        delayMs: Math.min(MAX_LATER_MS, RECEIPT_MS * 2 ** Math.min(tries, 8)),
-      };
-      const { promise: outcome, resolve: settle } = Promise.withResolvers<Outcome>();
-      // Before publishing: a receipt may overtake the router's acknowledgement.
-      const key = keyOf(stream, seq);
-      waiting.set(key, settle);
-      const timer = setTimeout(() => settle(later), RECEIPT_MS + sealed.length * RECEIPT_MS_PER_BYTE);
-      try {
-        await session.publish(topic, new Passthru(sealed, CRYPTOBOX, "json"));
-        broken.delete(key);
-        report("published", { delivery, stream, seq });
-        return await outcome;
-      } catch (error) {
-        report("error", { ...describeError(error), delivery, stream, seq });
-        if (!(error instanceof OnionhookError) || !error.retryable) return later;
-        // A session may end by chance; twice with the same event, and the event is what ends it.
-        const again = broken.delete(key);
-        if (!again) broken.add(key);
-        return again ? later : { kind: "unavailable" };
-      } finally {
-        clearTimeout(timer);
-        if (waiting.get(key) === settle) waiting.delete(key);
-      }
+    publish,
+    isReady,
+    async onSession(session) {
+      await session.subscribe(RECEIPT_TOPIC, "exact", onWord);
+      await watchAudience(
+        session,
+        (audience, cameOne) => setListening({ session, audience }, cameOne),
+        report,
+      );
     },
-    async onSession(fresh) {
-      await fresh.subscribe(RECEIPT_TOPIC, "exact", onReceipt);
-      await watchAudience(fresh, (present) => setAudience(present ? fresh : undefined), report);
-    },
-    onLost: () => setAudience(undefined),
+    onLost: () => setListening(undefined, false),
   };
+}
+
+/** The end of a try, if it is one. */
+function outcomeOf(life: Life): Outcome | undefined {
+  switch (life.at) {
+    case "held":
+      return { kind: "unavailable" };
+    case "received":
+      return { kind: "received", receipt: life.receipt };
+    case "delayed":
+      return { kind: "later", delayMs: life.delayMs, spent: life.spent };
+    case "dead":
+      return { kind: "dead", reason: life.reason };
+    case "publishing":
+    case "published":
+    case "done":
+      return undefined;
+    default:
+      return life satisfies never;
+  }
 }
 
 function keyOf(stream: string, seq: number): string {

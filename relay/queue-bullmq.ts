@@ -1,51 +1,63 @@
 /**
- * The delivery queue over BullMQ: one job an event, named `<stream>-<seq>`.
+ * The delivery queue over BullMQ: one job an event (`queue-job.ts`).
  *
  * BullMQ keeps the states, the locks and their recovery. Its `Worker` is not used: it puts what it gives back
  * out of order on Postgres, fetches while it is paused, and waits for wake-ups that can be lost. Jobs are
  * taken and settled by hand (https://docs.bullmq.io/patterns/manually-fetching-jobs) through its documented
  * `IQueueBackend`, in the order that `queue-dispatch.ts` decides.
+ *
+ * Of BullMQ's stream of events some hundred entries are kept, and received events until `remove`. Dead ones are
+ * never dropped by themselves; they count towards `maxBytes`, so that they are noticed before they fill a disk.
  */
-import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Job, Queue, type IQueueBackend, type JobJson } from "bullmq";
-import { describeError } from "../shared/errors.ts";
+import { Job, Queue } from "bullmq";
+import { describeError, OnionhookError } from "../shared/errors.ts";
 import { pauseMs } from "../shared/host/backoff.ts";
 import type { Report } from "../shared/report.ts";
-import type { Added, DeliveryQueue, Handler, OnReceived, Outcome, QueuedEvent } from "./queue.ts";
+import type {
+  Added,
+  DeliveryQueue,
+  Handler,
+  OnReceived,
+  Outcome,
+  QueueListeners,
+  QueuedEvent,
+} from "./queue.ts";
+import { makeAdder, type TextQueue } from "./queue-adder.ts";
+import { makeBatch } from "./queue-batch.ts";
 import { makeDispatch } from "./queue-dispatch.ts";
-import { isJobGone, makeOutage } from "./queue-outage.ts";
-import { CHECK_MS, QUEUE_NAME, type QueueStore } from "./queue-store.ts";
+import { heldEvent, jobId, parseJob, parseReceipt } from "./queue-job.ts";
+import { isJobGone, isNoRoom, makeOutage } from "./queue-outage.ts";
+import { makeRoom } from "./queue-room.ts";
+import { makeSettler } from "./queue-settler.ts";
+import { CHECK_MS, QUEUE_NAME, type QueueStore, type TakenJob } from "./queue-store.ts";
 
 /** Milliseconds that `close` waits for what is in hand. With twice `CLOSE_STORE_MS`: at most 10 s. */
 const CLOSE_GRACE_MS = 8000;
 /** Milliseconds that `close` waits for the store to take back the rest, and again for it to let go. */
 const CLOSE_STORE_MS = 1000;
-/** Milliseconds until the store is asked again to settle an event. */
-const SETTLE_RETRY_MS = 500;
 /** For an event whose handler threw: a fault that passes by itself has then passed. */
 const PAUSES = { firstMs: 1000, capMs: 60_000 };
 /** Entries kept of BullMQ's stream of events, which nothing here reads. */
 const EVENTS_KEPT = 256;
+/** Calls of `add` or of `remove` that are answered together, at most. */
+const CALLS_AT_ONCE = 200;
 
-/** What a job holds: an event, its bytes in base64, since BullMQ stores JSON. */
-interface JobData extends Omit<QueuedEvent, "sealed"> {
-  readonly sealed: string;
+/** What a queue needs besides its store. */
+export interface BullmqQueueOptions {
+  readonly concurrency: number;
+  readonly maxBytes: number;
+  readonly report: Report;
 }
 
-type DeliveryJob = Job<JobData, string>;
-
-/** A job in hand, and the token of its lock. */
-interface Taken {
-  readonly job: DeliveryJob;
-  readonly token: string;
-}
-
-/** Starts nothing until `process` and `resume`. Owns the store from now on. */
-export function makeBullmqQueue(store: QueueStore, concurrency: number, report: Report): DeliveryQueue {
-  const { backend } = store;
-  const outage = makeOutage(report, () => onRecovered?.());
-  const queue = new Queue<JobData, string, string, JobData, string, string, IQueueBackend>(
+/** Starts nothing until `process` and `resume`. Owns the store from now on; where it rejects, the store is closed. */
+export async function makeBullmqQueue(
+  store: QueueStore,
+  { concurrency, maxBytes, report }: BullmqQueueOptions,
+): Promise<DeliveryQueue> {
+  const { backend, jobs } = store;
+  const outage = makeOutage(report, () => listeners.onRecovered?.());
+  const queue: TextQueue = new Queue(
     QUEUE_NAME,
     { connection: {}, streams: { events: { maxLen: EVENTS_KEPT } }, defaultJobOptions: store.jobOptions },
     () => backend,
@@ -54,97 +66,81 @@ export function makeBullmqQueue(store: QueueStore, concurrency: number, report: 
 
   /** When an event that was put back by `requeue` may start again: job id → milliseconds since 1970. */
   const notBefore = new Map<string, number>();
-  /** Aborted at the end of `close`: from then on the store is not to be called. */
+  /** Aborted when `close` begins: nothing more is added. */
+  const closing = new AbortController();
+  /** Aborted when it ends: from then on the store is not to be called. */
   const over = new AbortController();
   let handle: Handler | undefined;
   let onReceived: OnReceived | undefined;
-  let onRecovered: (() => void) | undefined;
+  let listeners: QueueListeners = {};
 
-  /** What there is of an event. An edge that began anew numbers from 1 again: that is another event. */
-  const lookUp = async (id: string, event: JobData): Promise<Added | undefined> => {
-    if (store.ledger?.mayHold(id) === false) return undefined;
-    const job = await queue.getJob(id);
-    if (job === undefined) return undefined;
-    if (job.data.delivery !== event.delivery || job.data.sealed !== event.sealed) {
-      await queue.remove(id);
-      store.ledger?.removed(id);
-      return undefined;
+  const heldAtStart = await jobs.bytesHeld().catch(async (error: unknown) => {
+    await store.close();
+    throw error;
+  });
+  const count = store.ledger === undefined ? () => outage.watch(jobs.bytesHeld) : undefined;
+  const room = makeRoom(heldAtStart, maxBytes, count, report, closing.signal);
+
+  const removeJobs = async (ids: readonly string[]): Promise<number> => {
+    const removed = await jobs.remove(ids);
+    for (const job of removed) {
+      notBefore.delete(job.id);
+      store.ledger?.removed(job.id);
+      room.leave(parseJob(job).bytes);
     }
-    if (!(await job.isCompleted())) return { state: "held" };
-    return { state: "received", receipt: job.returnvalue };
+    return removed.length;
   };
+  const remove = makeBatch<string, void>(async (ids) => {
+    await outage.watch(() => removeJobs(ids));
+    return ids.map(() => undefined);
+  }, CALLS_AT_ONCE);
 
-  const take = async (): Promise<Taken | undefined> => {
-    for (;;) {
-      const token = randomUUID();
-      const next = await backend.moveToActive(token);
-      const json: JobJson | null | undefined = next[0];
-      const id: string = next[1];
-      if (!json) return undefined;
-      const job: DeliveryJob = Job.fromJSON(queue, json, id);
-      const due = notBefore.get(id) ?? 0;
-      notBefore.delete(id);
-      if (due <= Date.now()) return { job, token };
-      await job.moveToDelayed(due, token);
-    }
-  };
+  const addAll = makeAdder({ store, queue, room, outage, remove: removeJobs });
+  const add = makeBatch<readonly QueuedEvent[], Added[]>(async (lists) => {
+    const added = await addAll(lists.flat());
+    return lists.map((list) => added.splice(0, list.length));
+  }, CALLS_AT_ONCE);
 
-  const attempt = async ({ data, attemptsStarted }: DeliveryJob): Promise<Outcome> => {
-    const { stream, seq, topic, delivery } = data;
-    const tries = Math.max(0, attemptsStarted - 1);
+  const attempt = async ({ id, name, sealed, attemptsStarted, attemptsMade }: TakenJob): Promise<Outcome> => {
+    const { stream, seq, topic, delivery } = parseJob({ id, name });
+    const tries = { started: Math.max(0, attemptsStarted - 1), spent: attemptsMade };
     try {
       if (handle === undefined) return { kind: "unavailable" };
-      const sealed = Buffer.from(data.sealed, "base64");
       return await handle({ stream, seq, topic, delivery, sealed }, tries);
     } catch (error) {
       report("error", { ...describeError(error), stream, seq, delivery });
-      return { kind: "later", delayMs: pauseMs(tries, PAUSES) };
+      return { kind: "later", delayMs: pauseMs(tries.started, PAUSES), spent: false };
     }
   };
 
-  /** Writes the outcome down, however long the store is away. Rejects when the job is not ours any more. */
-  const settle = async (work: () => Promise<unknown>): Promise<void> => {
-    while (!over.signal.aborted) {
-      try {
-        await outage.watch(work);
-        return;
-      } catch (error) {
-        if (isJobGone(error)) throw error;
-        await sleep(SETTLE_RETRY_MS, undefined, { signal: over.signal });
-      }
-    }
-  };
-
-  const run = async ({ job, token }: Taken): Promise<"settled" | "parked"> => {
-    const outcome = await attempt(job);
+  const settle = makeSettler(queue, outage, over.signal);
+  const run = async (job: TakenJob): Promise<"settled" | "parked"> => {
+    const delayMs = (notBefore.get(job.id) ?? 0) - Date.now();
+    notBefore.delete(job.id);
+    const outcome: Outcome = delayMs > 0 ? { kind: "later", delayMs, spent: false } : await attempt(job);
     if (outcome.kind === "unavailable") return "parked";
-    const { stream, seq, delivery } = job.data;
-    try {
-      if (outcome.kind === "later") {
-        const delayMs = Math.max(0, Math.ceil(outcome.delayMs));
-        await settle(() => job.moveToDelayed(Date.now() + delayMs, token));
-      } else {
-        await settle(() => job.moveToCompleted(outcome.receipt, token, false));
-      }
-    } catch {
-      // The lock was lost, and another has the job or will; or the queue is closed. A receipt is true all the same.
-    }
-    if (outcome.kind === "received" && !over.signal.aborted)
+    await settle(job, outcome);
+    // A receipt is true even where the job is not ours any more.
+    if (outcome.kind === "received" && !over.signal.aborted) {
+      const { stream, seq, delivery } = parseJob(job);
       onReceived?.({ stream, seq, delivery }, outcome.receipt);
+    }
     return "settled";
   };
 
-  const dispatch = makeDispatch<Taken>(
+  const dispatch = makeDispatch<TakenJob>(
     {
-      take: () => outage.watch(take),
+      take: (most) => outage.watch(() => despiteFull(store, () => jobs.take(most))),
+      anyWaiting: () => outage.watch(jobs.anyWaiting),
       run,
-      async giveBack({ job, token }) {
+      async giveBack({ id, token }) {
         await outage
-          .watch(() => job.moveToWait(token))
+          .watch(() => backend.moveJobFromActiveToWait(id, token))
           .catch((error: unknown) => {
             if (!isJobGone(error)) throw error;
           });
       },
+      onIdle: () => listeners.onIdle?.(),
     },
     concurrency,
   );
@@ -152,7 +148,7 @@ export function makeBullmqQueue(store: QueueStore, concurrency: number, report: 
   /** Keeps the locks of what is in hand, and frees the events of processes that died. */
   const check = async (): Promise<void> => {
     const taken = dispatch.inHand();
-    const ids = taken.map(({ job }) => jobId(job.data.stream, job.data.seq));
+    const ids = taken.map(({ id }) => id);
     const tokens = taken.map(({ token }) => token);
     if (taken.length > 0) await backend.extendLocks(ids, tokens, store.lockMs);
     const freed = await backend.moveStalledJobsToWait();
@@ -162,30 +158,30 @@ export function makeBullmqQueue(store: QueueStore, concurrency: number, report: 
   const checkRegularly = (): void => {
     checking = setTimeout(() => {
       void outage
-        .watch(check)
+        .watch(() => despiteFull(store, check))
         .catch(() => {})
         .then(() => over.signal.aborted || checkRegularly());
     }, CHECK_MS);
   };
 
+  /** Makes a job that has ended wait again. Whether there was one. */
+  const restart = async (id: string, name: string, state: "completed" | "failed"): Promise<boolean> => {
+    const job = new Job<string, string | null, string>(queue, name, "", {}, id);
+    const work = () => backend.retryFinishedJob(job, state, { resetAttemptsMade: true });
+    return ifThere(() => dispatch.admit(() => outage.watch(work)));
+  };
+
   return {
-    async add(event) {
-      const id = jobId(event.stream, event.seq);
-      const data = { ...event, sealed: Buffer.from(event.sealed).toString("base64") };
-      return outage.watch(async () => {
-        const found = await lookUp(id, data);
-        if (found !== undefined) return found;
-        store.ledger?.added(id, data.sealed.length);
-        await queue.add("event", data, { jobId: id });
-        dispatch.wake();
-        return { state: "added" };
-      });
-    },
-    process(handler, received, recovered) {
+    add: (events) => dispatch.admit(() => add(events)),
+    process(handler, received, others = {}) {
       handle = handler;
       onReceived = received;
-      onRecovered = recovered;
+      listeners = others;
+      dispatch.wake();
       checkRegularly();
+    },
+    get idle() {
+      return handle !== undefined && dispatch.idle;
     },
     async pause() {
       dispatch.pause();
@@ -195,30 +191,53 @@ export function makeBullmqQueue(store: QueueStore, concurrency: number, report: 
     },
     async promote() {
       notBefore.clear();
-      await outage.watch(() => queue.promoteJobs());
-      dispatch.wake();
+      await dispatch.admit(() => outage.watch(() => queue.promoteJobs()));
     },
     async received() {
-      const jobs = await outage.watch(() => queue.getCompleted());
-      return jobs.map(({ data: { stream, seq }, returnvalue }) => ({ stream, seq, receipt: returnvalue }));
-    },
-    async remove(stream, seq) {
-      const id = jobId(stream, seq);
-      notBefore.delete(id);
-      const removed = await outage.watch(() => queue.remove(id));
-      if (removed > 0) store.ledger?.removed(id);
-    },
-    async requeue(stream, seq, delayMs) {
-      const id = jobId(stream, seq);
-      await outage.watch(async () => {
-        const job = await queue.getJob(id);
-        if (job === undefined || !(await job.isCompleted())) return;
-        notBefore.set(id, Date.now() + delayMs);
-        await job.retry("completed");
-        dispatch.wake();
+      const held = await outage.watch(() => jobs.list("received", Infinity));
+      return held.map((job) => {
+        const { stream, seq } = parseJob(job);
+        return { stream, seq, receipt: parseReceipt(job.returnValue) };
       });
     },
+    remove: (stream, seq) => remove(jobId(stream, seq)),
+    async requeue(stream, seq, delayMs) {
+      const id = jobId(stream, seq);
+      const [job] = await outage.watch(() => jobs.find([id]));
+      if (job?.state !== "received") return;
+      notBefore.set(id, Date.now() + delayMs);
+      await restart(id, job.name, "completed");
+    },
+    async retry(stream, seq) {
+      const id = jobId(stream, seq);
+      const [job] = await outage.watch(() => jobs.find([id]));
+      if (job === undefined) return false;
+      notBefore.delete(id);
+      if (job.state === "received") await restart(id, job.name, "completed");
+      if (job.state === "dead") await restart(id, job.name, "failed");
+      if (job.state === "delayed") {
+        await outage.watch(() => jobs.forgetSpent(id));
+        await ifThere(() => dispatch.admit(() => outage.watch(() => backend.promote(id))));
+      }
+      return true;
+    },
+    async counts() {
+      const types = ["wait", "prioritized", "active", "delayed", "completed", "failed"] as const;
+      const counts = await outage.watch(() => backend.getCounts([...types]));
+      const [wait = 0, prioritized = 0, active = 0, delayed = 0, completed = 0, failed = 0] = counts;
+      const waiting = wait + prioritized;
+      return { waiting, "in hand": active, delayed, received: completed, dead: failed };
+    },
+    async list(state, limit) {
+      return (await outage.watch(() => jobs.list(state, limit))).map(heldEvent);
+    },
+    async find(stream, seq) {
+      const [job] = await outage.watch(() => jobs.find([jobId(stream, seq)]));
+      return job === undefined ? undefined : heldEvent(job);
+    },
     async close() {
+      const closed = new OnionhookError("ERR_QUEUE_UNREACHABLE", "the queue is closed", { retryable: true });
+      closing.abort(closed);
       await within(CLOSE_GRACE_MS + CLOSE_STORE_MS, dispatch.close(CLOSE_GRACE_MS));
       over.abort();
       clearTimeout(checking);
@@ -230,8 +249,25 @@ export function makeBullmqQueue(store: QueueStore, concurrency: number, report: 
   };
 }
 
-function jobId(stream: string, seq: number): string {
-  return `${stream}-${seq}`;
+/** Work that hands out or keeps what is held: in a store that has no room, once more without its reserve. */
+async function despiteFull<T>({ reserve }: QueueStore, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!isNoRoom(error) || !(await reserve?.release())) throw error;
+    return work();
+  }
+}
+
+/** Whether the job was what `work` takes it for. */
+async function ifThere(work: () => Promise<unknown>): Promise<boolean> {
+  try {
+    await work();
+    return true;
+  } catch (error) {
+    if (isJobGone(error)) return false;
+    throw error;
+  }
 }
 
 /** Resolves when the work is done, has failed, or `ms` have passed. */

@@ -1,48 +1,51 @@
-import { OnionhookError } from "../shared/errors.ts";
 import type { Report } from "../shared/report.ts";
 import type { DeliveryQueue } from "./queue.ts";
 import { makeBullmqQueue } from "./queue-bullmq.ts";
 import type { QueueStore } from "./queue-store.ts";
+import { queueKind } from "./queue-url.ts";
+
+/** 1 GiB: some 100,000 common webhooks. A store keeps a third more, since BullMQ stores JSON. */
+const MAX_BYTES = 1_073_741_824;
 
 /** What a queue is opened with. */
 export interface QueueOptions {
-  /** `embedded`, `redis://…`, `rediss://…`, `postgres://…` or `postgresql://…`. */
+  /**
+   * `embedded`, `local-redis`, `redis://…`, `rediss://…`, `redis-cluster://host:port,host:port`, `rediss-cluster://…`,
+   * `postgres://…` or `postgresql://…`.
+   */
   readonly url: string;
-  /** The relay's data directory; `embedded` keeps its store in `<dataDir>/queue`. */
+  /** The relay's data directory; `embedded` keeps its store in `<dataDir>/queue`, `local-redis` in `<dataDir>/redis`. */
   readonly dataDir: string;
   /** How many events are in hand at once, at most. */
   readonly concurrency: number;
+  /** Bytes of sealed events that the queue holds before `add` waits; {@link MAX_BYTES} unless told. */
+  readonly maxBytes?: number;
   readonly report: Report;
 }
 
 /**
  * Opens the delivery queue; nothing is handed out before `process` and `resume`. Rejects with
- * `ERR_QUEUE_URL`, `ERR_QUEUE_UNREACHABLE` or `ERR_QUEUE_STORE`, and for `embedded` with `ERR_QUEUE_LOCKED`.
+ * `ERR_QUEUE_URL`, `ERR_QUEUE_UNREACHABLE` or `ERR_QUEUE_STORE`, for `embedded` and `local-redis` with
+ * `ERR_QUEUE_LOCKED`, and for `local-redis` with `ERR_QUEUE_LOCAL_REDIS`.
  */
 export async function openQueue(options: QueueOptions): Promise<DeliveryQueue> {
-  const store = await openStore(options);
-  return makeBullmqQueue(store, options.concurrency, options.report);
+  const { concurrency, maxBytes = MAX_BYTES, report } = options;
+  return makeBullmqQueue(await openStore(options), { concurrency, maxBytes, report });
 }
 
 /** Each store's client is loaded only when it is the one in use: 30 MB and 100 ms. */
 async function openStore({ url, dataDir, report }: QueueOptions): Promise<QueueStore> {
   const kind = queueKind(url);
-  if (kind === "redis") return (await import("./queue-redis.ts")).openRedisStore(url);
-  if (kind === "postgres") return (await import("./queue-postgres.ts")).openPostgresStore(url);
-  return (await import("./queue-embedded.ts")).openEmbeddedStore(dataDir, report);
-}
-
-/** Which store a queue URL names. Throws `ERR_QUEUE_URL`, whose message never holds more than the scheme. */
-export function queueKind(url: string): "embedded" | "redis" | "postgres" {
-  if (url === "embedded") return "embedded";
-  const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(url)?.[1]?.toLowerCase();
-  if (URL.canParse(url)) {
-    if (scheme === "redis" || scheme === "rediss") return "redis";
-    if (scheme === "postgres" || scheme === "postgresql") return "postgres";
+  switch (kind) {
+    case "redis":
+      return (await import("./queue-redis.ts")).openRedisStore(url);
+    case "local-redis":
+      return (await import("./queue-local-redis.ts")).openLocalRedisStore(dataDir, report);
+    case "postgres":
+      return (await import("./queue-postgres.ts")).openPostgresStore(url);
+    case "embedded":
+      return (await import("./queue-embedded.ts")).openEmbeddedStore(dataDir, report);
+    default:
+      return kind satisfies never;
   }
-  const found = scheme === undefined ? "something that is no URL" : `a URL that begins with ${scheme}://`;
-  const message = `queue.url is ${found}; expected "embedded", redis://host:port or postgres://user@host/database`;
-  throw new OnionhookError("ERR_QUEUE_URL", message, {
-    hint: 'Set queue.url to "embedded" to need no server.',
-  });
 }

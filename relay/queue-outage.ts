@@ -2,6 +2,8 @@ import { OnionhookError, errnoCode } from "../shared/errors.ts";
 import type { Report } from "../shared/report.ts";
 
 const HINT = "Start the store, or correct queue.url; events wait at the edge until it answers.";
+const NO_ROOM_HINT =
+  "Make room where the store is: on its disk, or by a larger maxmemory in Redis. The rest waits at the edge until then.";
 
 /** Watches calls to the store, so that an outage is told once, however many calls it fails. */
 export interface Outage {
@@ -10,26 +12,49 @@ export interface Outage {
    * own error, unreported, when that only says that the job is not what the caller thinks ({@link isJobGone}).
    */
   watch<T>(work: () => Promise<T>): Promise<T>;
+  /**
+   * Runs `work` that adds to the store. `false`, told once until an addition succeeds, when the store has no room;
+   * else as `watch`.
+   */
+  watchAdding(work: () => Promise<unknown>): Promise<boolean>;
 }
 
 /** `onOver` is called when the store answers again after an outage that was told. */
 export function makeOutage(report: Report, onOver: () => void): Outage {
   let told = false;
+  let toldNoRoom = false;
+
+  const tell = (failure: OnionhookError): void => {
+    const known = isNoRoom(failure.cause) ? toldNoRoom : told;
+    if (isNoRoom(failure.cause)) toldNoRoom = true;
+    else told = true;
+    if (!known) report("error", { code: failure.code, message: failure.message, hint: failure.hint });
+  };
+  const watch = async <T>(work: () => Promise<T>): Promise<T> => {
+    try {
+      const result = await work();
+      if (told) {
+        told = false;
+        onOver();
+      }
+      return result;
+    } catch (error) {
+      if (isJobGone(error)) throw error;
+      const failure = storeError(error);
+      tell(failure);
+      throw failure;
+    }
+  };
   return {
-    async watch(work) {
+    watch,
+    async watchAdding(work) {
       try {
-        const result = await work();
-        if (told) {
-          told = false;
-          onOver();
-        }
-        return result;
+        await watch(work);
+        toldNoRoom = false;
+        return true;
       } catch (error) {
-        if (isJobGone(error)) throw error;
-        const failure = storeError(error);
-        if (!told) report("error", { code: failure.code, message: failure.message, hint: failure.hint });
-        told = true;
-        throw failure;
+        if (error instanceof OnionhookError && isNoRoom(error.cause)) return false;
+        throw error;
       }
     },
   };
@@ -43,12 +68,26 @@ export function isJobGone(error: unknown): boolean {
   return error instanceof Error && "code" in error && typeof error.code === "number" && error.code < 0;
 }
 
+/**
+ * Whether a store's error says that it is full: Redis at its `maxmemory`, or unable to write to its disk (it would be
+ * about to end, with `appendfsync always`); Postgres's `disk_full`.
+ */
+export function isNoRoom(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const code = errnoCode(error);
+  return code === "53100" || code === "ENOSPC" || /^(OOM|MISCONF) /.test(error.message);
+}
+
 /** A failed call to the store as our error: away (`ERR_QUEUE_UNREACHABLE`) or unwilling (`ERR_QUEUE_STORE`). */
 export function storeError(cause: unknown): OnionhookError {
   if (cause instanceof OnionhookError) return cause;
   const code = errnoCode(cause);
   const said = code === undefined ? "" : ` (${code})`;
   const details = { hint: HINT, retryable: true, cause };
+  if (isNoRoom(cause)) {
+    const message = `the queue's store has no room${said}`;
+    return new OnionhookError("ERR_QUEUE_STORE", message, { ...details, hint: NO_ROOM_HINT });
+  }
   return isRefusal(cause, code)
     ? new OnionhookError("ERR_QUEUE_STORE", `the queue's store refused${said}`, details)
     : new OnionhookError("ERR_QUEUE_UNREACHABLE", `the queue's store does not answer${said}`, details);

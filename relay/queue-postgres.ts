@@ -1,4 +1,5 @@
 import { createPostgresBackend } from "bullmq";
+import { makePostgresJobs } from "./queue-postgres-jobs.ts";
 import { storeError } from "./queue-outage.ts";
 import {
   POSTGRES_JOB_OPTIONS,
@@ -38,5 +39,7 @@ export async function openPostgresStore(url: string): Promise<QueueStore> {
     await backend.close();
     throw storeError(error);
   }
-  return { backend, lockMs: SHARED_LOCK_MS, jobOptions: POSTGRES_JOB_OPTIONS, close: () => backend.close() };
+  const jobs = makePostgresJobs(backend.connection.pool, SHARED_LOCK_MS);
+  const close = (): Promise<void> => backend.close();
+  return { backend, jobs, lockMs: SHARED_LOCK_MS, jobOptions: POSTGRES_JOB_OPTIONS, close };
 }

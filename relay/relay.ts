@@ -1,80 +1,164 @@
-import { describeError } from "../shared/errors.ts";
 import type { Report } from "../shared/report.ts";
+import { describeError } from "../shared/errors.ts";
+import { reportAbout } from "../shared/report.ts";
 import { joinWamp } from "../shared/wamp/session.ts";
 import { superviseWamp } from "../shared/wamp/supervisor.ts";
+import { startCanaries } from "./canary.ts";
 import type { RelayConfig } from "./config.ts";
-import { startDrains } from "./drain-client.ts";
+import { startControl } from "./control.ts";
+import { type DrainClient, startDrains } from "./drain-client.ts";
+import { makeIntake } from "./intake.ts";
+import { stepLife } from "./life.ts";
+import { makeMetrics } from "./metrics.ts";
+import { makeOperations } from "./operations.ts";
 import { makePublisher } from "./publisher.ts";
-import type { DeliveryQueue } from "./queue.ts";
+import type { DeliveryQueue, Handler } from "./queue.ts";
+import { serveReplay } from "./replay.ts";
+import { makeReports } from "./reports.ts";
+import { makeStatus } from "./status.ts";
 
-/** After the edge refused a receipt: rarely, since only a wrong key or a lying router leads here. */
-const REFUSED_PAUSE_MS = 60_000;
+/** Milliseconds; an event of a stream that nobody is there for waits this long, or until somebody comes. */
+const NOBODY_THERE_MS = 60_000;
+/** Dead letters that are looked through when a builder comes. */
+const MAX_REVIVED = 1000;
+const NEVER_TRIED = { started: 0, spent: 0 };
 
 /**
- * drain → queue → publish → receipt → `done`. Runs until the signal, then hands back what is in hand.
+ * drain → (queue →) publish → receipt → `done`. Runs until the signal, then hands back what is in hand.
  * Every step may fail on its own: what was not done is still in the edge's outbox.
  */
 export async function runRelay(
   config: RelayConfig,
   queue: DeliveryQueue,
-  report: Report,
+  out: Report,
   signal: AbortSignal,
 ): Promise<void> {
+  const reports = makeReports(out);
+  const status = makeStatus(Date.now, config.edge.streams);
+  reports.subscribe(status.note);
+  /** Streams whose recipient gives no receipts. */
+  const silent = new Set<string>();
+  const givesReceipts = (stream: string) => !silent.has(stream);
+
+  const canaries = startCanaries({
+    drains: () => drains.open(),
+    givesReceipts,
+    everyMs: config.canaryMs,
+    report: reports.report,
+    signal,
+  });
+  const report = canaries.sift(reports.report);
+
   /** The queue's store may be away; it says so itself, and the outbox still has every event. */
   const quietly = (work: Promise<unknown>) => {
     work.catch((error: unknown) => report("error", describeError(error)));
   };
 
-  const publisher = makePublisher(report, (present) => {
-    if (present) {
-      quietly(queue.resume());
-      quietly(queue.promote());
-    } else quietly(queue.pause());
+  const publisher = makePublisher({ report, givesReceipts, onAudience });
+  const intake = makeIntake({
+    queue,
+    publisher,
+    stored: (stream, seq) => drains.stored(stream, seq),
+    done: (stream, seq, receipt) => drains.done(stream, seq, receipt),
+    report,
   });
-
-  const drains = startDrains(
+  const drains: DrainClient = startDrains(
     config,
     {
-      async onEvent(event) {
-        const { delivery, stream, seq } = event;
-        const added = await queue.add(event);
-        report("drained", { delivery, stream, seq });
-        return added.state === "received" ? added.receipt : undefined;
+      onEvent: intake.take,
+      onOpened(stream, receipts) {
+        if (receipts) silent.delete(stream);
+        else silent.add(stream);
+        onAudience(false);
+        quietly(repeatReceipts(stream));
       },
-      async onOpened(stream) {
-        const received = await queue.received();
-        return received.filter((event) => event.stream === stream);
-      },
-      async onSettled(stream, seq, code) {
-        // What is sealed to a key that was taken out is of no use here; the edge keeps it.
-        const isOver = code === undefined || code === "ERR_UNKNOWN_EVENT" || code === "ERR_KEY_REVOKED";
-        if (isOver) return queue.remove(stream, seq);
-        report("error", {
-          code,
-          message: "the edge refused a receipt; the event is published again",
-          stream,
-          seq,
-        });
-        return queue.requeue(stream, seq, REFUSED_PAUSE_MS);
-      },
+      onSettled: (stream, seq, code) => quietly(settle(stream, seq, code)),
     },
     report,
     signal,
   );
 
-  queue.process(
-    publisher.publish,
-    ({ stream, seq }, receipt) => drains.done(stream, seq, receipt),
-    drains.restart,
-  );
+  function onAudience(cameOne: boolean): void {
+    const streams = drains.open().map(({ stream }) => stream);
+    if (streams.some(publisher.isReady) || publisher.isReady("")) {
+      quietly(queue.resume());
+      if (cameOne) quietly(welcome());
+    } else quietly(queue.pause());
+    intake.pump();
+  }
 
+  /** Somebody came: what waits for its time need not wait, nor what those who were there had no key for. */
+  async function welcome(): Promise<void> {
+    await queue.promote();
+    for (const { stream, seq, reason } of await queue.list("dead", MAX_REVIVED))
+      if (reason === "ERR_NOT_OPENED") await queue.retry(stream, seq);
+  }
+
+  /** An acceptance may have been lost with the last connection. */
+  async function repeatReceipts(stream: string): Promise<void> {
+    for (const { seq, receipt } of intake.received(stream)) drains.done(stream, seq, receipt);
+    for (const event of await queue.received())
+      if (event.stream === stream) drains.done(stream, event.seq, event.receipt);
+  }
+
+  async function settle(stream: string, seq: number, code: string | undefined): Promise<void> {
+    const input = code === undefined ? { type: "accepted" as const } : { type: "refused" as const, code };
+    const next = stepLife({ at: "received", receipt: undefined }, input, NEVER_TRIED);
+    if (next.at === "delayed") {
+      report("error", {
+        code: code ?? "",
+        message: "the edge refused a receipt; the event is published again",
+        stream,
+        seq,
+      });
+      if (!intake.settled(stream, seq, code)) await queue.requeue(stream, seq, next.delayMs);
+      return;
+    }
+    if (code === undefined) {
+      report("accepted", { stream, seq });
+      canaries.accepted(stream, seq);
+    } else report("unwanted", { stream, seq, code });
+    intake.settled(stream, seq, undefined);
+    await queue.remove(stream, seq);
+  }
+
+  const publish: Handler = async (event, tries) => {
+    const isOthersTurn =
+      !publisher.isReady(event.stream) && drains.open().some(({ stream }) => publisher.isReady(stream));
+    if (isOthersTurn) return { kind: "later", delayMs: NOBODY_THERE_MS, spent: false };
+    const outcome = await publisher.publish(event, tries);
+    const { delivery, stream, seq } = event;
+    if (outcome.kind === "later")
+      report("later", { delivery, stream, seq, delay_ms: outcome.delayMs, spent: outcome.spent });
+    if (outcome.kind === "dead") report("dead", { delivery, stream, seq, reason: outcome.reason });
+    return outcome;
+  };
+  queue.process(publish, ({ stream, seq }, receipt) => drains.done(stream, seq, receipt), {
+    onRecovered: drains.restart,
+    onIdle: intake.pump,
+  });
+
+  const routerReport = reportAbout(report, { to: "router" });
+  const { replay } = config;
   const wamp = superviseWamp({
     join: () => joinWamp({ ...config.router, tor: config.tor, isolation: "publish", signal }),
-    onSession: publisher.onSession,
+    async onSession(session) {
+      if (replay) await serveReplay(session, { queue, drains, sharedKeys: replay.sharedKeys, report });
+      await publisher.onSession(session);
+    },
     onLost: publisher.onLost,
+    report: routerReport,
+    signal,
+  });
+  const control = startControl({
+    control: config.control,
+    operations: makeOperations({ queue, drains, status }),
+    metrics: makeMetrics({ reports }),
+    reports,
     report,
     signal,
   });
-  await Promise.all([drains.ended, wamp]);
+  await Promise.all([drains.ended, wamp, canaries.ended, control]);
+  await intake.close();
   await queue.close();
 }

@@ -37,8 +37,9 @@ export interface EdgeSettings {
   port: number;
   webhookSecretFile: string;
   boxKeyFile: string;
-  recipients: Record<string, { box_public: string }>;
-  relays: Readonly<Record<string, string>>;
+  /** As `RECIPIENTS` and `RELAYS` of docs/configuration.md. */
+  recipients: Readonly<Record<string, object>>;
+  relays: Readonly<Record<string, string | object>>;
 }
 
 /**

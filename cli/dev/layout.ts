@@ -121,6 +121,10 @@ export function writeConfigs(layout: Layout, wiring: Wiring) {
       edge: { url: `ws://127.0.0.1:${edgePort}/drain`, relay: RELAY, key_file: key("relay-drain").file },
       router: { url: routerUrl, realm: REALM, authid: RELAY, key_file: key("relay-wamp").file },
       queue: { url: wiring.queueUrl },
+      replay: {
+        box_key_file: key("relay-box").file,
+        builders: { [BUILDER]: key("builder-box").public["key"] },
+      },
     }),
     builder: write("builder.json", {
       data_dir: "builder",
@@ -128,6 +132,7 @@ export function writeConfigs(layout: Layout, wiring: Wiring) {
       router: { url: routerUrl, realm: REALM, authid: BUILDER, key_file: key("builder-wamp").file },
       box_key_file: key("builder-box").file,
       edge_box_public: key("edge-box").public["key"],
+      relay_box_public: key("relay-box").public["key"],
       webhook_secret_file: key("webhook").file,
       rules,
     }),

@@ -139,7 +139,7 @@ async function run(
     webhookSecretFile: layout.key("webhook").file,
     boxKeyFile: layout.key("edge-box").file,
     recipients: { [BUILDER]: { box_public: layout.key("builder-box").public["key"] ?? "" } },
-    relays: { [RELAY]: layout.key("relay-drain").public["key"] ?? "" },
+    relays: { [RELAY]: { sign_public: layout.key("relay-drain").public["key"], redeliver: true } },
   }).then((argv) => {
     processes.start({ name: "worker", argv, restart: () => true });
     return healthy(`http://127.0.0.1:${edgePort}/health`);

@@ -67,6 +67,7 @@ const HANDSHAKE_MS = 30_000;
 const PINGS: Heartbeat = { everyMs: 10_000, answerMs: 10_000 };
 /** Bytes: an error page names its code near its beginning. */
 const ANSWER_BYTES = 4096;
+const UNREACHABLE_HINT = "check that it runs, and the host and port of its URL";
 /** Milliseconds for these bytes after the headers; what has come by then is enough. */
 const ANSWER_MS = 2000;
 
@@ -136,6 +137,7 @@ function opened(socket: WebSocket, stream: Socket, signal: AbortSignal): Promise
       () =>
         fail(
           new OnionhookError("ERR_UNREACHABLE", "the server did not answer the upgrade in time", {
+            hint: UNREACHABLE_HINT,
             retryable: true,
           }),
         ),
@@ -200,6 +202,7 @@ function connectionError(stream: Socket, cause: unknown): OnionhookError {
     });
   }
   return new OnionhookError("ERR_UNREACHABLE", "the WebSocket could not be opened", {
+    hint: UNREACHABLE_HINT,
     retryable: true,
     cause,
   });

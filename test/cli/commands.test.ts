@@ -125,7 +125,7 @@ describe("onionhook", () => {
       const first = await onionhook("keys", "new", "--dir", folder);
       expect(first.code).toBe(0);
       const files = readdirSync(folder);
-      expect(files).toHaveLength(8);
+      expect(files).toHaveLength(9);
       const contents = files.map((name) => readFileSync(join(folder, name), "utf8"));
       for (const name of files) expect(statSync(join(folder, name)).mode & 0o777).toBe(0o600);
       for (const content of contents) expect(first.stdout).not.toContain(content.trim());

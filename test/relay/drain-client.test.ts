@@ -2,7 +2,7 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 import type { CircuitPauses } from "../../relay/circuits.ts";
 import { type DrainClient, startDrains } from "../../relay/drain-client.ts";
-import type { DrainHandlers } from "../../relay/drain-connection.ts";
+import type { DrainHandlers, OpenDrain } from "../../relay/drain-connection.ts";
 import type { QueuedEvent } from "../../relay/queue.ts";
 import { CLOSE, type ToEdge } from "../../shared/drain.ts";
 import type { SocksProxy } from "../../shared/tor/socks.ts";
@@ -66,12 +66,9 @@ describe("the relay's drains", () => {
     const client = startDrains(
       { tor, edge: { url, relay: "relay", seed, streams } },
       {
-        onEvent: async (event) => void events.push(event),
-        onOpened: async (stream) => {
-          opened.push(stream);
-          return [];
-        },
-        onSettled: async () => {},
+        onEvent: (event) => void events.push(event),
+        onOpened: (stream) => void opened.push(stream),
+        onSettled: () => {},
         ...handlers,
       },
       (event, fields = {}) => {
@@ -120,6 +117,7 @@ describe("the relay's drains", () => {
         code: "ERR_EDGE_CHALLENGED",
         message: expect.stringContaining("browser's proof"),
         hint: expect.stringContaining("deploy/cloudflare"),
+        to: "edge",
       },
     ]);
     expect(JSON.stringify(errors)).not.toContain(BODY_WORD);
@@ -220,6 +218,110 @@ describe("the relay's drains", () => {
     for (const socket of door.sockets) socket.terminate();
     await vi.waitFor(() => expect(opened).toHaveLength(4));
     expect(resumes()).toEqual([false, true, false, true]);
+  });
+
+  it("tell whether the stream's builders give receipts, and what the edge lets them ask", async () => {
+    const exit = await exitProxy();
+    const door = await frontDoor({ exit, receipts: false, may: ["canary", "redeliver"] });
+    const openedWith: unknown[] = [];
+    const { client } = drain(urlOf(door), exit.address, undefined, {
+      onOpened: (...args) => void openedWith.push(args),
+    });
+    expect(client.open()).toEqual([]);
+    await vi.waitFor(() => expect(openedWith).toEqual([["builder", false]]));
+    expect(client.open()).toMatchObject([{ stream: "builder", may: ["canary", "redeliver"] }]);
+  });
+
+  it("tell what the edge made of each receipt", async () => {
+    const exit = await exitProxy();
+    const door = await frontDoor({
+      exit,
+      onMessage(message, socket) {
+        if (message.type !== "done") return;
+        if (message.receipt === undefined) sendTo(socket, { type: "accepted", seq: message.seq });
+        else sendTo(socket, { type: "refused", seq: message.seq, code: "ERR_RECEIPT" });
+      },
+    });
+    const settled: unknown[] = [];
+    const { client, opened } = drain(urlOf(door), exit.address, undefined, {
+      onSettled: (...args) => void settled.push(args),
+    });
+    await vi.waitFor(() => expect(opened).toHaveLength(1));
+    client.stored("builder", 1);
+    client.done("builder", 1, undefined);
+    client.done("builder", 2, "AAAA");
+    await vi.waitFor(() => expect(settled).toHaveLength(2));
+    expect(settled).toEqual([
+      ["builder", 1, undefined],
+      ["builder", 2, "ERR_RECEIPT"],
+    ]);
+    expect(door.messages.slice(2)).toEqual([
+      { type: "stored", seq: 1 },
+      { type: "done", seq: 1 },
+      { type: "done", seq: 2, receipt: "AAAA" },
+    ]);
+  });
+
+  describe("that ask the edge", () => {
+    /** A drain that is open, at an edge that answers as told. */
+    async function openDrain(onMessage?: FrontDoorParts["onMessage"]) {
+      const exit = await exitProxy();
+      const door = await frontDoor({ exit, ...(onMessage && { onMessage }) });
+      const running = drain(urlOf(door), exit.address);
+      await vi.waitFor(() => expect(running.client.open()).toHaveLength(1));
+      const [opened] = running.client.open();
+      if (!opened) throw new Error("no drain is open");
+      return { ...running, door, opened };
+    }
+    const replay = (id: number): ToEdge => ({ type: "replay", id, of: { from: id, to: id } });
+    type Question = Parameters<OpenDrain["ask"]>[0];
+    const ask = (opened: OpenDrain) => opened.ask(replay as Question);
+
+    it("get each answer to its own question, in whichever order they come", async () => {
+      const asked: number[] = [];
+      const { opened } = await openDrain((message, socket) => {
+        if (message.type !== "replay") return;
+        asked.push(message.id);
+        if (asked.length < 3) return;
+        for (const id of asked.toReversed()) sendTo(socket, { type: "replaying", id, events: id * 10 });
+        sendTo(socket, { type: "replaying", id: 99, events: 0 });
+      });
+      const answers = await Promise.all([ask(opened), ask(opened), ask(opened)]);
+      expect(answers).toEqual(asked.map((id) => ({ type: "replaying", id, events: id * 10 })));
+    });
+
+    it("are told that the drain ended, or had ended before", async () => {
+      const { opened, door } = await openDrain((message, socket) => {
+        if (message.type === "replay") socket.terminate();
+      });
+      const noDrain = expect.objectContaining({ code: "ERR_NO_DRAIN", retryable: true });
+      await expect(ask(opened)).rejects.toEqual(noDrain);
+      await expect(ask(opened)).rejects.toEqual(noDrain);
+      expect(door.messages.filter(({ type }) => type === "replay")).toHaveLength(1);
+    });
+
+    it("are told that the edge is silent, and pass over an answer that comes too late", async () => {
+      let answer = () => {};
+      const { opened, client, errors } = await openDrain((message, socket) => {
+        if (message.type !== "replay") return;
+        answer = () => sendTo(socket, { type: "replaying", id: message.id, events: 1 });
+      });
+      vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+      try {
+        const answered = ask(opened);
+        const silent = expect(answered).rejects.toEqual(
+          expect.objectContaining({ code: "ERR_EDGE_SILENT", retryable: true }),
+        );
+        await vi.advanceTimersByTimeAsync(30_000);
+        await silent;
+      } finally {
+        vi.useRealTimers();
+      }
+      answer();
+      client.done("builder", 1, undefined);
+      expect(client.open()).toEqual([opened]);
+      expect(errors).toEqual([]);
+    });
   });
 
   describe("of several streams", () => {

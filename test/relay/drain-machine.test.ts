@@ -12,6 +12,8 @@ const identity: DrainIdentity = {
 };
 const challenge = Buffer.alloc(32, 7);
 const frame = (message: ToRelay) => JSON.stringify(message);
+const welcome = frame({ type: "welcome", receipts: true, may: [] });
+const proving: DrainState = { phase: "proving", stream: "builder" };
 const connected: DrainState = { phase: "connected" };
 const open: DrainState = { phase: "open", stream: "builder" };
 const header = (bytes: number): Extract<ToRelay, { type: "event" }> => ({
@@ -39,7 +41,7 @@ describe("the relay's side of the drain", () => {
   it("proves itself, then grants credit", () => {
     const { state, outputs } = run(connected, [
       frame({ type: "challenge", stream: "builder", challenge: challenge.toString("base64") }),
-      frame({ type: "welcome" }),
+      welcome,
     ]);
     expect(state).toEqual(open);
     expect(outputs).toEqual([
@@ -52,9 +54,18 @@ describe("the relay's side of the drain", () => {
           resume: false,
         },
       },
-      { do: "opened", stream: "builder" },
+      { do: "opened", stream: "builder", receipts: true, may: [] },
       { do: "send", message: { type: "credit", events: 64 } },
     ]);
+  });
+
+  it.each<[what: string, welcome: string, receipts: boolean, may: string[]]>([
+    ["an edge of the first version", '{"type":"welcome"}', true, []],
+    ["no receipts", '{"type":"welcome","receipts":false}', false, []],
+    ["more to ask", '{"type":"welcome","receipts":true,"may":["canary","later"]}', true, ["canary", "later"]],
+  ])("learns with the welcome what the stream is like: %s", (_what, text, receipts, may) => {
+    const [, outputs] = stepDrain(proving, text, identity);
+    expect(outputs[0]).toEqual({ do: "opened", stream: "builder", receipts, may });
   });
 
   it("puts an event together from whatever pieces it comes in", () => {
@@ -94,7 +105,7 @@ describe("the relay's side of the drain", () => {
     missing: 2,
   };
 
-  it.each<DrainState>([connected, { phase: "proving", stream: "builder" }, open, inAnEvent])(
+  it.each<DrainState>([connected, proving, open, inAnEvent])(
     "takes the answer to a heartbeat at any time: $phase",
     (state) => {
       expect(stepDrain(state, HEARTBEAT_ANSWER, identity)).toEqual([state, []]);
@@ -108,11 +119,20 @@ describe("the relay's side of the drain", () => {
     expect(outputs).toMatchObject([{ do: "event", event: { seq: 1, sealed: Uint8Array.of(1, 2, 3) } }]);
   });
 
-  it("passes over what belongs to a replay", () => {
+  it("takes an event of a replay like any other", () => {
     const replayed = frame({ ...header(1), replay: true });
-    const { outputs } = run(open, [frame({ type: "replaying", id: 1, events: 1 }), replayed, Buffer.of(1)]);
+    const { outputs } = run(open, [replayed, Buffer.of(1)]);
     const event = { stream: "builder", seq: 1, topic: "webhook.github.push", delivery: "delivery-1" };
     expect(outputs).toEqual([{ do: "event", event: { ...event, sealed: Uint8Array.of(1) } }]);
+  });
+
+  it.each<Extract<ToRelay, { id: number }>>([
+    { type: "replaying", id: 1, events: 3 },
+    { type: "redelivered", id: 2, events: 100, next: 101 },
+    { type: "redelivered", id: 3, events: 0 },
+    { type: "canary", id: 4, seq: 12 },
+  ])("passes on the edge's answer: $type $id", (answer) => {
+    expect(stepDrain(open, frame(answer), identity)).toEqual([open, [{ do: "answered", answer }]]);
   });
 
   it("proves itself for the stream that was asked for, and for no other", () => {
@@ -127,7 +147,11 @@ describe("the relay's side of the drain", () => {
     ["a replay before the welcome", connected, frame({ type: "replaying", id: 1, events: 0 })],
     ["a replay in the middle of an event", inAnEvent, frame({ type: "replaying", id: 1, events: 0 })],
     ["an event before the welcome", connected, frame(header(1))],
-    ["a welcome without a challenge", connected, frame({ type: "welcome" })],
+    ["a canary before the welcome", proving, frame({ type: "canary", id: 1, seq: 1 })],
+    ["a redelivery in the middle of an event", inAnEvent, frame({ type: "redelivered", id: 1, events: 0 })],
+    ["a welcome without a challenge", connected, welcome],
+    ["a second welcome", open, welcome],
+    ["an empty binary frame", inAnEvent, new Uint8Array(0)],
     [
       "a second challenge",
       open,

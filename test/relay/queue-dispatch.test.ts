@@ -10,9 +10,20 @@ class Store implements Supply<number> {
   readonly ends = new Map<number, (end: End) => void>();
   away = false;
 
-  async take(): Promise<number | undefined> {
+  idled = 0;
+
+  async take(count: number): Promise<number[]> {
     if (this.away) throw new Error("away");
-    return this.waiting.shift();
+    return this.waiting.splice(0, count);
+  }
+
+  async anyWaiting(): Promise<boolean> {
+    if (this.away) throw new Error("away");
+    return this.waiting.length > 0;
+  }
+
+  onIdle(): void {
+    this.idled += 1;
   }
 
   run(job: number): Promise<End> {

@@ -17,6 +17,6 @@ queue.process(
 );
 for (const seq of [1, 2, 3, 4, 5, 6]) {
   const name = { stream: "a-stream", seq, topic: "webhook.github.push", delivery: `guid-${seq}` };
-  await queue.add({ ...name, sealed: Buffer.from(`sealed ${seq}`) });
+  await queue.add([{ ...name, sealed: Buffer.from(`sealed ${seq}`) }]);
 }
 await queue.resume();

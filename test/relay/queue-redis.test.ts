@@ -1,10 +1,10 @@
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { openQueue } from "../../relay/queue-open.ts";
 import { freePort, startRedis, type RedisServer } from "../helpers/redis.ts";
 import { describeWith } from "../helpers/peers.ts";
 import { queueContract } from "./queue.contract.ts";
 import { sharedContract } from "./queue-shared.contract.ts";
-import type { Place } from "./queue-watch.ts";
+import { closeAll, event, put, range, receive, watch, type Place } from "./queue-watch.ts";
 
 describeWith("redis", "the queue on redis", () => {
   let server: RedisServer;
@@ -17,6 +17,40 @@ describeWith("redis", "the queue on redis", () => {
 
   queueContract(newPlace);
   sharedContract(newPlace, () => server);
+
+  test("a Redis without room is told once, hands out what it holds, and takes more when there is room", async () => {
+    const small = await startRedis(["--maxmemory", "12mb"]);
+    try {
+      const place = { url: small.url(0), dataDir: "/nonexistent" };
+      const { queue, received, reports } = await watch(place, 2, receive);
+      const sealed = Buffer.alloc(200_000, 7);
+      let added = 0;
+      const adding = (async () => {
+        for (const seq of range(1, 60)) {
+          await put(queue, event(seq, sealed));
+          added += 1;
+        }
+      })();
+      await vi.waitFor(() => expect(reports).toHaveLength(1), 20_000);
+      expect(reports[0]?.[1]).toMatchObject({
+        code: "ERR_QUEUE_STORE",
+        message: "the queue's store has no room",
+        hint: expect.stringContaining("maxmemory"),
+      });
+      expect(added).toBeLessThan(60);
+      await queue.resume();
+      const removing = setInterval(() => {
+        for (const [seq] of received) void queue.remove("a-stream", seq).catch(() => {});
+      }, 100);
+      await adding;
+      await vi.waitFor(() => expect(new Set(received.map(([seq]) => seq)).size).toBe(60), 20_000);
+      clearInterval(removing);
+      expect(received.map(([seq]) => seq).toSorted((a, b) => a - b)).toEqual(range(1, 60));
+      await closeAll();
+    } finally {
+      await small.stop();
+    }
+  }, 90_000);
 
   test("a server that is not there is a clear error", async () => {
     const url = `redis://u:secret@127.0.0.1:${await freePort()}/0`;

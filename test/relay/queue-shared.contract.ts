@@ -7,6 +7,7 @@ import {
   addAll,
   closeAll,
   event,
+  put,
   range,
   receive,
   watch,
@@ -33,7 +34,7 @@ export function sharedContract(newPlace: () => Promise<Place>, server: () => Ser
     const started = [...one.started, ...two.started].toSorted((a, b) => a - b);
     expect(started).toEqual(range(1, 40));
     await one.queue.close();
-    await two.queue.add(event(41));
+    await put(two.queue, event(41));
     await vi.waitFor(() => expect(two.started.at(-1)).toBe(41), { timeout: AT_ONCE_MS });
   });
 
@@ -76,17 +77,17 @@ export function sharedContract(newPlace: () => Promise<Place>, server: () => Ser
     await vi.waitFor(() => expect(started).toEqual([1]));
     await server().kill();
     gate.resolve();
-    await expect(queue.add(event(6))).rejects.toMatchObject({
+    await expect(put(queue, event(6))).rejects.toMatchObject({
       code: "ERR_QUEUE_UNREACHABLE",
       retryable: true,
     });
     await sleep(2500);
-    await expect(queue.add(event(6))).rejects.toMatchObject({ code: "ERR_QUEUE_UNREACHABLE" });
+    await expect(put(queue, event(6))).rejects.toMatchObject({ code: "ERR_QUEUE_UNREACHABLE" });
     expect(reports.map(([name, fields]) => [name, fields?.["code"]])).toEqual([
       ["error", "ERR_QUEUE_UNREACHABLE"],
     ]);
     await server().restart();
-    await vi.waitFor(async () => expect((await queue.add(event(6))).state).toBe("added"), {
+    await vi.waitFor(async () => expect(await put(queue, event(6))).toEqual({ state: "added" }), {
       timeout: 10_000,
     });
     await vi.waitFor(() => expect(received.map(([seq]) => seq)).toEqual(range(1, 6)), { timeout: 15_000 });
@@ -94,7 +95,7 @@ export function sharedContract(newPlace: () => Promise<Place>, server: () => Ser
 
   test("closing while the store is away is bounded", async () => {
     const { queue } = await watch(await newPlace(), 1, async () => ({ kind: "unavailable" }));
-    await queue.add(event(1));
+    await put(queue, event(1));
     await queue.resume();
     await server().kill();
     const before = Date.now();

@@ -2,7 +2,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
-import type { DeliveryQueue, Handler, QueuedEvent } from "../../relay/queue.ts";
+import type { Added, DeliveryQueue, Handler, QueuedEvent } from "../../relay/queue.ts";
 import { openQueue } from "../../relay/queue-open.ts";
 import { endProcess } from "../helpers/redis.ts";
 
@@ -20,8 +20,10 @@ export interface Watched {
   readonly queue: DeliveryQueue;
   /** The sequence numbers, in the order in which they were handed out. */
   readonly started: number[];
-  readonly received: [seq: number, receipt: string][];
+  readonly received: [seq: number, receipt: string | undefined][];
   readonly reports: [event: string, fields: Readonly<Record<string, unknown>> | undefined][];
+  /** How often the queue became idle. */
+  idled: number;
 }
 
 const open = new Set<DeliveryQueue>();
@@ -31,32 +33,47 @@ export async function closeAll(): Promise<void> {
   open.clear();
 }
 
-export async function watch(place: Place, concurrency: number, handler: Handler): Promise<Watched> {
+export async function watch(
+  place: Place,
+  concurrency: number,
+  handler: Handler,
+  maxBytes?: number,
+): Promise<Watched> {
   const started: number[] = [];
   const received: Watched["received"] = [];
   const reports: Watched["reports"] = [];
   const queue = await openQueue({
     ...place,
     concurrency,
+    ...(maxBytes !== undefined && { maxBytes }),
     report: (name, fields) => void reports.push([name, fields]),
   });
   open.add(queue);
+  const watched: Watched = { queue, started, received, reports, idled: 0 };
   queue.process(
     async (given, tries) => {
       started.push(given.seq);
       return handler(given, tries);
     },
     ({ seq }, receipt) => void received.push([seq, receipt]),
+    { onIdle: () => void (watched.idled += 1) },
   );
-  return { queue, started, received, reports };
+  return watched;
 }
 
 export function event(seq: number, sealed: Uint8Array = Buffer.from(`sealed ${seq}`)): QueuedEvent {
   return { stream: "a-stream", seq, topic: "webhook.github.push", delivery: `guid-${seq}`, sealed };
 }
 
+/** Adds one event. */
+export async function put(queue: DeliveryQueue, one: QueuedEvent): Promise<Added | undefined> {
+  const [added] = await queue.add([one]);
+  return added;
+}
+
+/** Adds small events one after the other. */
 export async function addAll(queue: DeliveryQueue, from: number, to: number): Promise<void> {
-  for (const seq of range(from, to)) await queue.add(event(seq));
+  for (const seq of range(from, to)) await put(queue, event(seq));
 }
 
 export function range(from: number, to: number): number[] {

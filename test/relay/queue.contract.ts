@@ -1,17 +1,31 @@
-/** What every delivery queue does, whatever it is kept in. Run by `queue-{embedded,redis,postgres}.test.ts`. */
+/** What every delivery queue does, whatever it is kept in. Run by every `queue-*.test.ts` that opens a store. */
 import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, expect, test, vi } from "vitest";
 import type { Outcome, QueuedEvent } from "../../relay/queue.ts";
-import { AT_ONCE_MS, addAll, closeAll, event, range, receive, watch, type Place } from "./queue-watch.ts";
+import { roomContract } from "./queue-room.contract.ts";
+import { statesContract } from "./queue-states.contract.ts";
+import {
+  AT_ONCE_MS,
+  addAll,
+  closeAll,
+  event,
+  put,
+  range,
+  receive,
+  watch,
+  type Place,
+} from "./queue-watch.ts";
 
 export function queueContract(newPlace: () => Promise<Place>): void {
   afterEach(closeAll);
+  statesContract(newPlace);
+  roomContract(newPlace);
 
   test("events are handed out as they were added, in order, and keep their receipts", async () => {
     const seen: QueuedEvent[] = [];
     const { queue, started, received } = await watch(await newPlace(), 1, async (given, tries) => {
-      expect(tries).toBe(0);
+      expect(tries).toEqual({ started: 0, spent: 0 });
       seen.push({ ...given, sealed: Buffer.from(given.sealed) });
       return receive(given, tries);
     });
@@ -24,27 +38,27 @@ export function queueContract(newPlace: () => Promise<Place>): void {
   });
 
   test("adding what is there changes nothing and tells how it stands", async () => {
-    let outcome: Outcome = { kind: "later", delayMs: 60_000 };
+    let outcome: Outcome = { kind: "later", delayMs: 60_000, spent: false };
     const inHand = Promise.withResolvers<void>();
     const { queue, started, received } = await watch(await newPlace(), 1, async () => {
       await inHand.promise;
       return outcome;
     });
-    expect(await queue.add(event(1))).toEqual({ state: "added" });
-    expect(await queue.add(event(1)), "waiting").toEqual({ state: "held" });
+    expect(await put(queue, event(1))).toEqual({ state: "added" });
+    expect(await put(queue, event(1)), "waiting").toEqual({ state: "held" });
     await queue.resume();
     await vi.waitFor(() => expect(started).toEqual([1]));
-    expect(await queue.add(event(1)), "in hand").toEqual({ state: "held" });
+    expect(await put(queue, event(1)), "in hand").toEqual({ state: "held" });
     inHand.resolve();
     await sleep(200);
-    expect(await queue.add(event(1)), "later").toEqual({ state: "held" });
+    expect(await put(queue, event(1)), "later").toEqual({ state: "held" });
     outcome = { kind: "received", receipt: "its receipt" };
     await queue.promote();
     await vi.waitFor(() => expect(received).toEqual([[1, "its receipt"]]));
-    expect(await queue.add(event(1))).toEqual({ state: "received", receipt: "its receipt" });
+    expect(await put(queue, event(1))).toEqual({ state: "received", receipt: "its receipt" });
     await queue.remove("a-stream", 1);
     await queue.remove("a-stream", 1);
-    expect(await queue.add(event(1)), "removed").toEqual({ state: "added" });
+    expect(await put(queue, event(1)), "removed").toEqual({ state: "added" });
     expect(started).toEqual([1, 1]);
   });
 
@@ -118,7 +132,7 @@ export function queueContract(newPlace: () => Promise<Place>): void {
     await queue.pause();
     gate.resolve();
     await vi.waitFor(() => expect(received).toEqual([[1, "receipt 1"]]));
-    await queue.add(event(3));
+    await put(queue, event(3));
     await sleep(700);
     expect(started).toEqual([1]);
     await queue.resume();
@@ -129,11 +143,11 @@ export function queueContract(newPlace: () => Promise<Place>): void {
     const { queue, started } = await watch(await newPlace(), 1, receive);
     for (const seq of range(1, 50)) {
       await queue.pause();
-      if (seq % 3 === 0) await queue.add(event(seq));
+      if (seq % 3 === 0) await put(queue, event(seq));
       await sleep(seq % 5);
       await queue.resume();
       if (seq % 3 === 1) await sleep(seq % 7);
-      if (seq % 3 !== 0) await queue.add(event(seq));
+      if (seq % 3 !== 0) await put(queue, event(seq));
       await vi.waitFor(() => expect(started.at(-1)).toBe(seq), { timeout: AT_ONCE_MS, interval: 2 });
     }
     expect(started).toEqual(range(1, 50));
@@ -142,9 +156,9 @@ export function queueContract(newPlace: () => Promise<Place>): void {
   test("`later` hands out again after its delay; others overtake it, `promote` ends it", async () => {
     const tried: [seq: number, tries: number][] = [];
     const { queue, received } = await watch(await newPlace(), 1, async (given, tries) => {
-      tried.push([given.seq, tries]);
-      if (given.seq === 1 && tries === 0) return { kind: "later", delayMs: 700.5 };
-      if (given.seq === 2 && tries === 0) return { kind: "later", delayMs: 3_600_000 };
+      tried.push([given.seq, tries.started]);
+      if (given.seq === 1 && tries.started === 0) return { kind: "later", delayMs: 700.5, spent: false };
+      if (given.seq === 2 && tries.started === 0) return { kind: "later", delayMs: 3_600_000, spent: false };
       return receive(given, tries);
     });
     await queue.resume();
@@ -160,11 +174,12 @@ export function queueContract(newPlace: () => Promise<Place>): void {
 
   test("a handler that throws is reported by its code only, and tried again", async () => {
     const { queue, received, reports } = await watch(await newPlace(), 1, async (given, tries) => {
-      if (tries === 0) throw new Error("with a secret in it");
+      expect(tries.spent).toBe(0);
+      if (tries.started === 0) throw new Error("with a secret in it");
       return receive(given, tries);
     });
     await queue.resume();
-    await queue.add(event(1));
+    await put(queue, event(1));
     await vi.waitFor(() => expect(received).toHaveLength(1), 10_000);
     const fields = { code: "ERR_INTERNAL", message: "an unexpected error", stream: "a-stream", seq: 1 };
     expect(reports).toEqual([["error", { ...fields, delivery: "guid-1" }]]);
@@ -172,13 +187,13 @@ export function queueContract(newPlace: () => Promise<Place>): void {
 
   test("a requeued event waits again, not before its time; only a received one is requeued", async () => {
     const { queue, started, received } = await watch(await newPlace(), 1, receive);
-    await queue.add(event(1));
+    await put(queue, event(1));
     await queue.requeue("a-stream", 1, 0);
     await queue.requeue("a-stream", 2, 0);
     await queue.resume();
     await vi.waitFor(() => expect(received).toHaveLength(1));
     await queue.requeue("a-stream", 1, 1000);
-    expect(await queue.add(event(1))).toEqual({ state: "held" });
+    expect(await put(queue, event(1))).toEqual({ state: "held" });
     await sleep(700);
     expect(started).toEqual([1]);
     await vi.waitFor(() => expect(received).toHaveLength(2), 10_000);
@@ -193,21 +208,21 @@ export function queueContract(newPlace: () => Promise<Place>): void {
       return receive(given, tries);
     });
     await queue.resume();
-    expect(await queue.add(event(1, sealed))).toEqual({ state: "added" });
-    await queue.add(event(2, Buffer.from(range(0, 255))));
+    expect(await put(queue, event(1, sealed))).toEqual({ state: "added" });
+    await put(queue, event(2, Buffer.from(range(0, 255))));
     await vi.waitFor(() => expect(received).toHaveLength(2), 30_000);
     expect(same).toBe(true);
-    expect(await queue.add(event(1, sealed))).toEqual({ state: "received", receipt: "receipt 1" });
+    expect(await put(queue, event(1, sealed))).toEqual({ state: "received", receipt: "receipt 1" });
     await queue.remove("a-stream", 1);
   }, 60_000);
 
   test("another event of the same number takes the place of the one that is there", async () => {
     const { queue, started, received } = await watch(await newPlace(), 1, receive);
-    await queue.add(event(1));
-    expect(await queue.add(event(1, Buffer.from("of an edge that began anew")))).toEqual({ state: "added" });
+    await put(queue, event(1));
+    expect(await put(queue, event(1, Buffer.from("of an edge that began anew")))).toEqual({ state: "added" });
     await queue.resume();
     await vi.waitFor(() => expect(received).toHaveLength(1));
-    expect(await queue.add(event(1, Buffer.from("and once more")))).toEqual({ state: "added" });
+    expect(await put(queue, event(1, Buffer.from("and once more")))).toEqual({ state: "added" });
     await vi.waitFor(() => expect(received).toHaveLength(2));
     expect(started).toEqual([1, 1]);
   });
@@ -215,7 +230,7 @@ export function queueContract(newPlace: () => Promise<Place>): void {
   test("what is received and not removed is listed with its receipt", async () => {
     const { queue, received } = await watch(await newPlace(), 2, receive);
     await queue.resume();
-    for (const seq of [1, 2, 3]) await queue.add(event(seq));
+    for (const seq of [1, 2, 3]) await put(queue, event(seq));
     await vi.waitFor(() => expect(received).toHaveLength(3));
     await queue.remove("a-stream", 2);
     const left = await queue.received();
@@ -230,7 +245,7 @@ export function queueContract(newPlace: () => Promise<Place>): void {
     const closing = Promise.withResolvers<void>();
     const first = await watch(place, 2, async (given, tries) => {
       if (given.seq === 1) return receive(given, tries);
-      if (given.seq === 2) return { kind: "later", delayMs: 500 };
+      if (given.seq === 2) return { kind: "later", delayMs: 500, spent: false };
       await closing.promise;
       return { kind: "unavailable" };
     });
@@ -241,8 +256,8 @@ export function queueContract(newPlace: () => Promise<Place>): void {
     closing.resolve();
     await closed;
     const second = await watch(place, 1, receive);
-    expect(await second.queue.add(event(1))).toEqual({ state: "received", receipt: "receipt 1" });
-    expect(await second.queue.add(event(2))).toEqual({ state: "held" });
+    expect(await put(second.queue, event(1))).toEqual({ state: "received", receipt: "receipt 1" });
+    expect(await put(second.queue, event(2))).toEqual({ state: "held" });
     await second.queue.resume();
     await vi.waitFor(() => expect(second.received).toHaveLength(7), 10_000);
     expect(second.started.filter((seq) => seq !== 2)).toEqual(range(3, 8));

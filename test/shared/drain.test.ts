@@ -27,6 +27,9 @@ describe("a frame to the edge", () => {
     { type: "replay", id: 0, of: { from: 1, to: 1 } },
     { type: "replay", id: 1, of: { delivery: "delivery-1" } },
     { type: "replay", id: 2, of: { since: "2026-11-21T00:00:00.000Z", until: "2026-11-22T00:00:00.000Z" } },
+    { type: "redeliver", id: 3, of: { from: 1, to: 1 } },
+    { type: "redeliver", id: 4, of: { delivery: "delivery-1" }, after: 1 },
+    { type: "canary", id: 5 },
   ])("is read: %j", (message) => {
     expect(parseToEdge(JSON.stringify(message))).toEqual(message);
   });
@@ -64,6 +67,11 @@ describe("a frame to the edge", () => {
     { type: "replay", id: 1, of: { from: 0, to: 2 } },
     { type: "replay", id: 1, of: { delivery: "a/b" } },
     { type: "replay", id: 1, of: { since: "yesterday", until: "today" } },
+    { type: "redeliver", id: 1 },
+    { type: "redeliver", id: 1, of: { from: 1, to: 2 }, after: 0 },
+    { type: "redeliver", of: { from: 1, to: 2 } },
+    { type: "canary" },
+    { type: "canary", id: 0.5 },
     { type: "ping" },
     { type: "welcome" },
     { type: "challenge", stream: "builder", challenge: "AAAA" },
@@ -76,11 +84,15 @@ describe("a frame to the edge", () => {
 describe("a frame to the relay", () => {
   test.for([
     { type: "challenge", stream: "builder", challenge: encodeBase64(new Uint8Array(32)) },
-    { type: "welcome" },
+    { type: "welcome", receipts: false, may: [] },
+    { type: "welcome", receipts: true, may: ["canary", "redeliver", "what is not known yet"] },
     { type: "event", seq: 1, topic: "webhook.github.push", delivery: "delivery-1", bytes: 1 },
     { type: "event", seq: 1, topic: "webhook.github.push", delivery: "delivery-1", bytes: 1, replay: true },
     { type: "pong" },
     { type: "replaying", id: 3, events: 0 },
+    { type: "redelivered", id: 3, events: 0 },
+    { type: "redelivered", id: 3, events: 100, next: 101 },
+    { type: "canary", id: 3, seq: 1 },
     { type: "accepted", seq: 1 },
     { type: "refused", seq: 1, code: "ERR_RECEIPT" },
   ])("is read: %j", (message) => {
@@ -96,7 +108,13 @@ describe("a frame to the relay", () => {
     { type: "event", seq: 0, topic: "webhook.github.push", delivery: "delivery-1", bytes: 1 },
     { type: "event", seq: 1, delivery: "delivery-1", bytes: 1 },
     { type: "event", seq: 1, topic: "webhook.github.push", delivery: "delivery-1", bytes: 1, replay: false },
+    { type: "welcome", receipts: "no" },
+    { type: "welcome", may: "canary" },
     { type: "replaying", id: 3 },
+    { type: "redelivered", id: 3 },
+    { type: "redelivered", id: 3, events: 1, next: 0 },
+    { type: "canary", id: 3 },
+    { type: "canary", id: 3, seq: 0 },
     { type: "accepted" },
     { type: "refused", seq: 1 },
     { type: "credit", events: 1 },
@@ -117,7 +135,11 @@ describe("any frame", () => {
 
   it("of a later version may have more fields, which are left out", () => {
     expect(parseToEdge('{"type":"credit","events":2,"bytes":9}')).toEqual({ type: "credit", events: 2 });
-    expect(parseToRelay('{"type":"welcome","version":2}')).toEqual({ type: "welcome" });
+    expect(parseToRelay('{"type":"welcome","version":2}')).toEqual(parseToRelay('{"type":"welcome"}'));
+  });
+
+  it("of the first version has no more to tell: receipts are given, and nothing more may be asked", () => {
+    expect(parseToRelay('{"type":"welcome"}')).toEqual({ type: "welcome", receipts: true, may: [] });
   });
 
   it("is either read as a message that reads the same again, or refused with our error", () => {

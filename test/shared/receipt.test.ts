@@ -5,7 +5,13 @@ import { decodeUtf8, encodeBase64, encodeUtf8 } from "../../shared/bytes.ts";
 import { open, seal, sealTag } from "../../shared/cryptobox.ts";
 import type { DeliveryRecord } from "../../shared/delivery.ts";
 import { decodeEvent, encodeEvent } from "../../shared/event.ts";
-import { openReceipt, type Receipt, receiptMessage, sealReceipt } from "../../shared/receipt.ts";
+import {
+  openReceipt,
+  type Receipt,
+  receiptMessage,
+  refusalMessage,
+  sealReceipt,
+} from "../../shared/receipt.ts";
 
 const shared = new Uint8Array(32).fill(5);
 const receiptError = expect.objectContaining({ code: "ERR_RECEIPT" });
@@ -145,5 +151,34 @@ describe("the message that carries a receipt", () => {
     { name: "nothing", value: undefined },
   ])("is refused with $name", ({ value }) => {
     expect(taken(value)).toBe(false);
+  });
+});
+
+describe("the message that carries a refusal", () => {
+  const message = { tag: receipt.tag, refused: "ERR_NOT_OPENED" };
+  const taken = (value: unknown) => v.safeParse(refusalMessage, value).success;
+
+  it("is taken with the tag of an event and a code", () => {
+    expect(taken(message)).toBe(true);
+    expect(taken({ tag: sealTag(sealReceipt(receipt, shared)), refused: `ERR_${"A".repeat(50)}` })).toBe(
+      true,
+    );
+  });
+
+  test.for([
+    { name: "no tag", value: { refused: message.refused } },
+    { name: "a tag that is not base64", value: { ...message, tag: "****" } },
+    { name: "a tag that is too long", value: { ...message, tag: "A".repeat(68) } },
+    { name: "no code", value: { tag: message.tag } },
+    { name: "words instead of a code", value: { ...message, refused: "I do not like it" } },
+    { name: "a code that is too long", value: { ...message, refused: `ERR_${"A".repeat(51)}` } },
+    { name: "nothing", value: undefined },
+  ])("is refused with $name", ({ value }) => {
+    expect(taken(value)).toBe(false);
+  });
+
+  it("and the one that carries a receipt are never taken for each other", () => {
+    expect(taken({ stream: "builder", seq: 1, receipt: "AAAA" })).toBe(false);
+    expect(v.safeParse(receiptMessage, message).success).toBe(false);
   });
 });

@@ -1,43 +1,20 @@
 import { createServer } from "node:http";
-import { describe, expect, it, onTestFinished } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { WebSocketServer } from "ws";
 import { CRYPTOBOX } from "../../../shared/cryptobox.ts";
 import { Passthru } from "../../../shared/wamp/passthru.ts";
 import { joinWamp, type WampEvent, type WampSession } from "../../../shared/wamp/session.ts";
-import { type Serializer, serializers } from "../../../shared/wamp/serializers.ts";
+import { serializers } from "../../../shared/wamp/serializers.ts";
 import { superviseWamp } from "../../../shared/wamp/supervisor.ts";
-import { startTestbed, type Testbed } from "../../router/testbed.ts";
+import { startTestbed } from "../../router/testbed.ts";
+import { join } from "./joined.ts";
 
 const code = (wanted: string) => expect.objectContaining({ code: wanted });
-
-function urlOf({ endpoint }: Testbed): string {
-  if (!("port" in endpoint)) throw new Error("the test bed listens on TCP");
-  return `ws://${endpoint.host}:${endpoint.port}/`;
-}
-
-function seedOf({ privateKey }: Testbed["keys"]["relay"]): Uint8Array {
-  return new Uint8Array(Buffer.from(privateKey.export({ format: "jwk" }).d ?? "", "base64url"));
-}
-
-async function join(bed: Testbed, authid: "relay" | "builder", only?: Serializer): Promise<WampSession> {
-  const session = await joinWamp({
-    url: urlOf(bed),
-    realm: "onionhook",
-    authid,
-    seed: seedOf(bed.keys[authid]),
-    tor: "none",
-    isolation: "test",
-    signal: new AbortController().signal,
-    ...(only && { serializers: [only] }),
-  });
-  onTestFinished(() => session.close());
-  return session;
-}
 
 function nextEvent(
   session: WampSession,
   topic: string,
-  match: "exact" | "prefix",
+  match: "exact" | "prefix" | "wildcard",
 ): { next: Promise<WampEvent>; ready: Promise<void> } {
   const { promise: next, resolve } = Promise.withResolvers<WampEvent>();
   return { next, ready: session.subscribe(topic, match, resolve) };
@@ -85,6 +62,59 @@ describe("a WAMP session", () => {
     );
     await expect(builder.call("wamp.subscription.list")).rejects.toEqual(code("ERR_WAMP_REFUSED"));
   });
+
+  it.each(pairs)("carries a sealed call and its sealed answer, from %s to %s", async (_a, _b, from, to) => {
+    const bed = await startTestbed();
+    const [relay, builder] = await Promise.all([join(bed, "relay", to), join(bed, "builder", from)]);
+    const calls: unknown[][] = [];
+    await relay.register("webhook.replay", (args) => {
+      calls.push(args);
+      return new Passthru(Uint8Array.of(0, 4, 5), CRYPTOBOX, "json");
+    });
+    const asked = new Passthru(Uint8Array.of(0, 1, 2), CRYPTOBOX, "json");
+    const answer = await builder.call("webhook.replay", asked);
+    const [call] = calls.flat();
+    for (const [got, bytes] of [
+      [call, [0, 1, 2]],
+      [answer, [0, 4, 5]],
+    ] as const) {
+      if (!(got instanceof Passthru)) throw new Error("the router read it");
+      expect([...got.bytes]).toEqual(bytes);
+      expect(got).toMatchObject({ algo: CRYPTOBOX, serializer: "json" });
+    }
+  });
+
+  it("takes every topic of three parts by a wildcard, and is told which it was", async () => {
+    const bed = await startTestbed();
+    const [relay, builder] = await Promise.all([join(bed, "relay"), join(bed, "builder")]);
+    const { next, ready } = nextEvent(builder, "webhook.github.", "wildcard");
+    await ready;
+    await relay.publish("webhook.github.push.more", { not: "this" });
+    await relay.publish("webhook.github.push", { this: 1 });
+    expect(await next).toMatchObject({ topic: "webhook.github.push", kwargs: { this: 1 } });
+  });
+
+  it.each(serializers.map((serializer) => [serializer.id, serializer] as const))(
+    "leaves out the sessions that the publisher excludes, by the numbers that the router gave: %s",
+    async (_id, serializer) => {
+      const bed = await startTestbed();
+      const relay = await join(bed, "relay", serializer);
+      const builders = await Promise.all([join(bed, "builder"), join(bed, "builder"), join(bed, "builder")]);
+      const heard: string[] = [];
+      for (const [index, builder] of builders.entries())
+        await builder.subscribe("webhook.github.", "wildcard", ({ kwargs }) => {
+          heard.push(`${index} ${JSON.stringify(kwargs)}`);
+        });
+      const found = await relay.call("wamp.subscription.lookup", "webhook.github.", { match: "wildcard" });
+      const ids = await relay.call("wamp.subscription.list_subscribers", found);
+      if (!Array.isArray(ids)) throw new Error("no subscribers");
+      // The router has them in the order of their coming.
+      await relay.publish("webhook.github.push", { n: 1 }, [ids[0], ids[2]] as number[]);
+      await relay.publish("webhook.github.push", { n: 2 }, []);
+      await vi.waitFor(() => expect(heard).toHaveLength(4));
+      expect(heard.toSorted()).toEqual(['0 {"n":2}', '1 {"n":1}', '1 {"n":2}', '2 {"n":2}']);
+    },
+  );
 
   it("calls and registers", async () => {
     const bed = await startTestbed();

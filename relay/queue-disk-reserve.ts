@@ -1,0 +1,27 @@
+/**
+ * Room kept free on the disk of a store inside this process: on a full disk not even what waits can be started, since
+ * that is written down too, and PGlite hangs for ever in the first call that succeeds after one that failed for want of
+ * room. So nothing is added unless this much would be free. Accepted: others may fill the disk all the same.
+ */
+import { statfs } from "node:fs/promises";
+import type { Reserve } from "./queue-store.ts";
+
+/** Bytes: two segments of Postgres's log, and what is added in one go. */
+const RESERVE_BYTES = 67_108_864;
+
+/** @param tidy frees what the store does not need any more. */
+export function makeDiskReserve(folder: string, tidy: () => Promise<void>): Reserve {
+  const hasRoom = async (): Promise<boolean> => {
+    const { bavail, bsize } = await statfs(folder);
+    return bavail * bsize >= RESERVE_BYTES;
+  };
+  return {
+    release: async () => false,
+    async restore() {
+      if (await hasRoom()) return;
+      await tidy();
+      if (await hasRoom()) return;
+      throw Object.assign(new Error("the disk is nearly full"), { code: "ENOSPC" });
+    },
+  };
+}

@@ -1,0 +1,115 @@
+/**
+ * `webhook.replay`: a builder asks for events that it misses, in a sealed call (docs/protocol.md §5). What the queue
+ * holds is ready at once; the rest is asked of the edge, which sends what it has kept. Nothing runs twice by this: the
+ * bytes are the same ones, and a builder knows them by their seal.
+ */
+import * as v from "valibot";
+import { CRYPTOBOX } from "../shared/cryptobox.ts";
+import { describeError, OnionhookError } from "../shared/errors.ts";
+import { type ReplayAnswer, replayRequest, type ReplayRequest } from "../shared/replay.ts";
+import type { Report } from "../shared/report.ts";
+import { openKwargs, sealKwargs } from "../shared/sealed-call.ts";
+import { REPLAY_PROCEDURE } from "../shared/topic.ts";
+import { Passthru } from "../shared/wamp/passthru.ts";
+import type { WampSession } from "../shared/wamp/session.ts";
+import type { DrainClient } from "./drain-client.ts";
+import type { DeliveryQueue } from "./queue.ts";
+
+export interface ReplayParts {
+  readonly queue: Pick<DeliveryQueue, "retry" | "find">;
+  readonly drains: Pick<DrainClient, "open">;
+  /** One for each builder that may ask. */
+  readonly sharedKeys: readonly Uint8Array[];
+  readonly report: Report;
+}
+
+/** Ranges that the edge is asked for one by one: it keeps no more than 16 waiting. */
+const MAX_RANGES = 8;
+/** Milliseconds until a procedure that another relay serves is asked for again. */
+const TAKEN_RETRY_MS = 30_000;
+
+/**
+ * Serves the procedure on this session, or as soon as no other relay does. Events flow without it: a router that does
+ * not let us is reported.
+ */
+export async function serveReplay(
+  session: WampSession,
+  parts: ReplayParts,
+  takenRetryMs = TAKEN_RETRY_MS,
+): Promise<void> {
+  try {
+    await session.register(REPLAY_PROCEDURE, ([payload]) => answerCall(payload, parts));
+  } catch (error) {
+    const isTaken =
+      error instanceof OnionhookError && error.message.endsWith("wamp.error.procedure_already_exists");
+    if (!isTaken) return parts.report("error", describeError(error));
+    const timer = setTimeout(() => void serveReplay(session, parts, takenRetryMs), takenRetryMs);
+    void session.closed.then(() => clearTimeout(timer));
+  }
+}
+
+/** Never rejects: an error of a procedure would travel in plain text. */
+async function answerCall(payload: unknown, parts: ReplayParts): Promise<Passthru | undefined> {
+  const call = openCall(payload, parts.sharedKeys);
+  if (!call) {
+    parts.report("error", {
+      code: "ERR_REPLAY_REFUSED",
+      message: "somebody asked for events without the key of a builder",
+      hint: "if it was a builder, put its public box key into replay.builders",
+    });
+    return undefined;
+  }
+  const answer = await replay(call.kwargs, parts).catch((error: unknown): ReplayAnswer => {
+    const { code } = describeError(error);
+    parts.report("error", describeError(error));
+    return { error: code.startsWith("ERR_") ? code : "ERR_INTERNAL" };
+  });
+  return new Passthru(sealKwargs(REPLAY_PROCEDURE, answer, call.shared), CRYPTOBOX, "json");
+}
+
+function openCall(payload: unknown, sharedKeys: readonly Uint8Array[]) {
+  if (!(payload instanceof Passthru) || payload.algo !== CRYPTOBOX) return undefined;
+  for (const shared of sharedKeys) {
+    try {
+      return { kwargs: openKwargs(REPLAY_PROCEDURE, payload.bytes, shared), shared };
+    } catch (error) {
+      if (!(error instanceof OnionhookError)) throw error;
+    }
+  }
+  return undefined;
+}
+
+async function replay(kwargs: unknown, { queue, drains, report }: ReplayParts): Promise<ReplayAnswer> {
+  const request = v.safeParse(replayRequest, kwargs);
+  if (!request.success) return { error: "ERR_REPLAY_REQUEST" };
+  const { stream, from, to } = request.output;
+  const missing: number[] = [];
+  for (let seq = from; seq <= to; seq += 1) {
+    if (!(await queue.find(stream, seq))) missing.push(seq);
+    else await queue.retry(stream, seq);
+  }
+  let events = to - from + 1 - missing.length;
+  const drain = drains.open().find((each) => each.stream === stream);
+  if (missing.length > 0) {
+    if (!drain) return { error: "ERR_NO_DRAIN" };
+    for (const of of rangesOf(missing)) {
+      const answer = await drain.ask((id) => ({ type: "replay", id, of }));
+      if (answer.type === "replaying") events += answer.events;
+    }
+  }
+  report("replayed", { stream, from, to, events });
+  return { events };
+}
+
+/** Consecutive numbers together; all of them when these would be too many questions. */
+function rangesOf(seqs: readonly number[]): Pick<ReplayRequest, "from" | "to">[] {
+  const ranges: { from: number; to: number }[] = [];
+  for (const seq of seqs) {
+    const last = ranges.at(-1);
+    if (last?.to === seq - 1) last.to = seq;
+    else ranges.push({ from: seq, to: seq });
+  }
+  const [first] = ranges;
+  const last = ranges.at(-1);
+  return first && last && ranges.length > MAX_RANGES ? [{ from: first.from, to: last.to }] : ranges;
+}
