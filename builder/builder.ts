@@ -44,7 +44,8 @@ export async function runBuilder(config: BuilderConfig, report: Report, stop: Ab
   );
 
   const wamp = superviseWamp({
-    join: () => joinWamp({ ...config.router, tor: config.tor, isolation: "builder", signal }),
+    purpose: "builder",
+    join: (isolation) => joinWamp({ ...config.router, tor: config.tor, isolation, signal }),
     onSession: async (session) => {
       // The relay gives each stream to one of the builders that subscribe by wildcard.
       await session.subscribe(TOPIC_PREFIX, share ? "wildcard" : "prefix", (event) =>

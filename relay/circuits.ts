@@ -1,27 +1,5 @@
-/**
- * On which circuits of Tor a relay's drains dial. Connections with the same isolation credential share a circuit,
- * another credential has its own. All drains of one relay use the same: the edge knows anyway that they belong
- * together. Nobody leaves a circuit that works.
- */
+/** How long a relay goes on to look for a circuit of Tor's whose exit the front door lets in. */
 import type { Pauses } from "../shared/host/backoff.ts";
-
-export interface Circuits {
-  /** The isolation credential to dial with: `drain-1`, `drain-2`, … */
-  current(): string;
-  /** Others are to be dialled on another circuit, unless that was said of this one already. */
-  leave(credential: string): void;
-}
-
-export function makeCircuits(): Circuits {
-  let number = 1;
-  const current = () => `drain-${number}`;
-  return {
-    current,
-    leave(credential) {
-      if (credential === current()) number += 1;
-    },
-  };
-}
 
 export interface CircuitPauses {
   /** While other circuits are tried. */

@@ -7,7 +7,8 @@ import type { Pauses } from "../shared/host/backoff.ts";
 import { keepTrying } from "../shared/host/keep-trying.ts";
 import { openWebSocket, UpgradeRefused } from "../shared/host/websocket.ts";
 import { type Report, reportAbout } from "../shared/report.ts";
-import { CIRCUIT_PAUSES, type CircuitPauses, makeCircuits, startSearch } from "./circuits.ts";
+import { isCircuitFailure, makeCircuits } from "../shared/tor/circuits.ts";
+import { CIRCUIT_PAUSES, type CircuitPauses, startSearch } from "./circuits.ts";
 import type { RelayConfig } from "./config.ts";
 import { type DrainHandlers, type OpenDrain, runDrain } from "./drain-connection.ts";
 import { CIRCUIT_ERRORS, UPGRADE_HEADERS, upgradeError } from "./upgrade-outcome.ts";
@@ -51,7 +52,8 @@ export function startDrains(
   const prove = (stream: string, challenge: Uint8Array) =>
     encodeBase64(nacl.sign.detached(drainProof(host, stream, challenge), secretKey));
   const drains = new Map<string, OpenDrain>();
-  const circuits = makeCircuits();
+  // One for all: the edge knows anyway that the drains of a relay belong together.
+  const circuits = makeCircuits("drain");
   /** Streams of which the queue has all that it was given since this process began. */
   const intact = new Set<string>();
 
@@ -79,6 +81,7 @@ export function startDrains(
         });
       } catch (thrown) {
         const error = thrown instanceof UpgradeRefused ? upgradeError(thrown.answer) : thrown;
+        if (isCircuitFailure(error)) circuits.leave(isolation);
         if (!(error instanceof OnionhookError && CIRCUIT_ERRORS.has(error.code))) throw error;
         circuits.leave(isolation);
         const next = search.vain(error.code);

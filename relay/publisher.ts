@@ -78,12 +78,13 @@ export function makePublisher({ report, givesReceipts, onAudience }: PublisherPa
     const builders = now?.audience.builders ?? [];
     listening = now;
     if (builders.length !== before.length) report("audience", { builders: builders.length });
-    // What was published to a builder that went away since may never have reached it.
-    const wentOne = before.some((builder) => !builders.includes(builder));
+    // What is under way may have gone to a builder that is not there any more, whether or not the router knows.
+    const isOther =
+      before.length !== builders.length || before.some((builder) => !builders.includes(builder));
     for (const { stream, step, isPublished } of tries.values()) {
       // Its publishing ends with the session, and knows whether it did before.
       if (now === undefined && !isPublished()) continue;
-      if (!isReady(stream) || (wentOne && givesReceipts(stream))) step({ type: "lost", again: false });
+      if (!isReady(stream) || (isOther && givesReceipts(stream))) step({ type: "lost", again: false });
     }
     onAudience(cameOne);
   }

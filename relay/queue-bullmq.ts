@@ -27,7 +27,7 @@ import { makeAdder, type TextQueue } from "./queue-adder.ts";
 import { makeBatch } from "./queue-batch.ts";
 import { makeDispatch } from "./queue-dispatch.ts";
 import { heldEvent, jobId, parseJob, parseReceipt } from "./queue-job.ts";
-import { isJobGone, isNoRoom, makeOutage } from "./queue-outage.ts";
+import { isJobGone, isNoRoom, makeOutage, storeError } from "./queue-outage.ts";
 import { makeRoom } from "./queue-room.ts";
 import { makeSettler } from "./queue-settler.ts";
 import { CHECK_MS, QUEUE_NAME, type QueueStore, type TakenJob } from "./queue-store.ts";
@@ -76,7 +76,7 @@ export async function makeBullmqQueue(
 
   const heldAtStart = await jobs.bytesHeld().catch(async (error: unknown) => {
     await store.close();
-    throw error;
+    throw storeError(error);
   });
   const count = store.ledger === undefined ? () => outage.watch(jobs.bytesHeld) : undefined;
   const room = makeRoom(heldAtStart, maxBytes, count, report, closing.signal);
@@ -166,7 +166,7 @@ export async function makeBullmqQueue(
 
   /** Makes a job that has ended wait again. Whether there was one. */
   const restart = async (id: string, name: string, state: "completed" | "failed"): Promise<boolean> => {
-    const job = new Job<string, string | null, string>(queue, name, "", {}, id);
+    const job = new Job<string, string | null>(queue, name, "", {}, id);
     const work = () => backend.retryFinishedJob(job, state, { resetAttemptsMade: true });
     return ifThere(() => dispatch.admit(() => outage.watch(work)));
   };

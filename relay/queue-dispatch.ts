@@ -120,7 +120,11 @@ export function makeDispatch<Job>(supply: Supply<Job>, concurrency: number): Dis
 
   const stepPaused = async (): Promise<void> => {
     if (hand.length > 0 && hand.every((entry) => !entry.running)) await giveBackAll();
-    if (mayWait) await look(supply.anyWaiting, (some) => !some);
+    if (mayWait)
+      await look(
+        () => supply.anyWaiting(),
+        (some) => !some,
+      );
     tellIdle();
     return bell.wait(mayWait ? POLL_MS : undefined);
   };

@@ -161,8 +161,6 @@ async function freeActive(db: PGlite): Promise<void> {
 async function tidy(db: PGlite): Promise<void> {
   // One at a time: several in one text would be one transaction, which VACUUM refuses.
   await db.exec("VACUUM job");
-  console.log("v1");
   await db.exec("VACUUM event");
- 
   await db.exec("CHECKPOINT");
 }

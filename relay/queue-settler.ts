@@ -23,7 +23,7 @@ export function makeSettler(
   const { backend } = queue;
 
   const write = async ({ id, name, token }: TakenJob, outcome: Settled): Promise<unknown> => {
-    const job = new Job<string, string | null, string>(queue, name, "", {}, id);
+    const job = new Job<string, string | null>(queue, name, "", {}, id);
     switch (outcome.kind) {
       case "received":
         return backend.moveToCompleted(job, outcome.receipt ?? null, false, token, false);

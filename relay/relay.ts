@@ -141,7 +141,8 @@ export async function runRelay(
   const routerReport = reportAbout(report, { to: "router" });
   const { replay } = config;
   const wamp = superviseWamp({
-    join: () => joinWamp({ ...config.router, tor: config.tor, isolation: "publish", signal }),
+    purpose: "publish",
+    join: (isolation) => joinWamp({ ...config.router, tor: config.tor, isolation, signal }),
     async onSession(session) {
       if (replay) await serveReplay(session, { queue, drains, sharedKeys: replay.sharedKeys, report });
       await publisher.onSession(session);

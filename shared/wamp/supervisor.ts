@@ -1,9 +1,13 @@
 import { keepTrying } from "../host/keep-trying.ts";
 import type { Report } from "../report.ts";
+import { isCircuitFailure, makeCircuits } from "../tor/circuits.ts";
 import type { WampSession } from "./session.ts";
 
 export interface Supervision {
-  join: () => Promise<WampSession>;
+  /** @param isolation names the circuit to dial on. */
+  join: (isolation: string) => Promise<WampSession>;
+  /** What the session is for: those of other purposes are dialled on other circuits. */
+  purpose: string;
   /** Subscribes and registers on a fresh session; when it throws, the session ends and another is tried. */
   onSession: (session: WampSession) => Promise<void>;
   /** The session that `onSession` was given is over. */
@@ -13,9 +17,21 @@ export interface Supervision {
 }
 
 /** Keeps a WAMP session until the signal: after every end it joins again. Resolves when the last is closed. */
-export async function superviseWamp({ join, onSession, onLost, report, signal }: Supervision): Promise<void> {
+export async function superviseWamp({
+  join,
+  purpose,
+  onSession,
+  onLost,
+  report,
+  signal,
+}: Supervision): Promise<void> {
+  const circuits = makeCircuits(purpose);
   const attempt = async () => {
-    const session = await join();
+    const isolation = circuits.current();
+    const session = await join(isolation).catch((error: unknown) => {
+      if (isCircuitFailure(error)) circuits.leave(isolation);
+      throw error;
+    });
     const stop = () => void session.close();
     signal.addEventListener("abort", stop);
     if (signal.aborted) stop();

@@ -1,14 +1,5 @@
 import { expect, it } from "vitest";
-import { CIRCUIT_PAUSES, makeCircuits, MOST_CIRCUITS, startSearch } from "../../relay/circuits.ts";
-
-it("circuits are left one by one, and once only by drains that were on the same", () => {
-  const circuits = makeCircuits();
-  const first = circuits.current();
-  expect(first).toBe("drain-1");
-  circuits.leave(first);
-  circuits.leave(first);
-  expect(circuits.current()).toBe("drain-2");
-});
+import { CIRCUIT_PAUSES, MOST_CIRCUITS, startSearch } from "../../relay/circuits.ts";
 
 it("a search is quick, then takes minutes, says that once, and begins anew after a success", () => {
   const search = startSearch(CIRCUIT_PAUSES);

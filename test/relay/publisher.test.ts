@@ -42,6 +42,7 @@ async function start({
   });
   const stop = new AbortController();
   const running = superviseWamp({
+    purpose: "test",
     join: () => join(bed, "relay"),
     onSession: publisher.onSession,
     onLost: publisher.onLost,
@@ -144,9 +145,18 @@ describe("where builders give receipts", () => {
     expect(builder.seen).toHaveLength(2);
   });
 
+  it("what is under way when another builder comes keeps its place: the one it went to may be dead", async () => {
+    const { bed, publisher, builder } = await startWith(silence);
+    const outcome = publisher.publish(plainEvent(1), fresh);
+    await vi.waitFor(() => expect(builder.seen).toEqual(["docs-1"]));
+    await startBuilderPeer(bed, receipt);
+    expect(await outcome).toEqual({ kind: "unavailable" });
+  });
+
   it("one builder's refusal does not undo another's receipt", async () => {
-    const { bed, publisher, builder } = await startWith(refusal);
+    const { bed, publisher, builder, reports } = await startWith(refusal);
     const other = await startBuilderPeer(bed, silence);
+    await vi.waitFor(() => expect(reports).toContainEqual(["audience", { builders: 2 }]));
     const outcome = publisher.publish(plainEvent(1), fresh);
     await vi.waitFor(() => expect([builder.seen, other.seen]).toEqual([["docs-1"], ["docs-1"]]));
     await other.say({ stream: "docs", seq: 1, receipt: "BBBB" });

@@ -135,3 +135,36 @@ test("close waits for what runs, then puts back the rest in order", async () => 
   expect(store.waiting).toEqual([1, 3, 4, 5, 6]);
   expect(store.started).toEqual([1, 2, 3]);
 });
+
+test("it is idle once it has looked and nothing is left, and not while anything is admitted or in hand", async () => {
+  expect(dispatch.idle).toBe(false);
+  await resume();
+  await store.end("settled", 1, 2, 3);
+  await store.end("settled", 4, 5);
+  expect(dispatch.idle, "6 is in hand").toBe(false);
+  await store.end("settled", 6);
+  await vi.advanceTimersByTimeAsync(0);
+  expect(dispatch.idle).toBe(true);
+  expect(store.idled).toBe(1);
+  const stored = Promise.withResolvers<void>();
+  const admitted = dispatch.admit(() => stored.promise);
+  await vi.advanceTimersByTimeAsync(5000);
+  expect(dispatch.idle, "on its way, whatever the looks meanwhile found").toBe(false);
+  store.waiting.push(7);
+  stored.resolve();
+  await admitted;
+  await vi.advanceTimersByTimeAsync(0);
+  expect(dispatch.idle, "7 is in hand").toBe(false);
+  await store.end("settled", 7);
+  await vi.advanceTimersByTimeAsync(1000);
+  expect(store.idled).toBe(2);
+});
+
+test("while it is paused it looks whether what waited is still there", async () => {
+  await vi.advanceTimersByTimeAsync(1000);
+  expect(dispatch.idle).toBe(false);
+  store.waiting.length = 0;
+  await vi.advanceTimersByTimeAsync(600);
+  expect(dispatch.idle).toBe(true);
+  expect(store.idled).toBe(1);
+});

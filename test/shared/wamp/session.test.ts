@@ -199,6 +199,7 @@ describe("the supervisor", () => {
     let resolveSecond = () => {};
     const second = new Promise<void>((resolve) => (resolveSecond = resolve));
     const running = superviseWamp({
+      purpose: "test",
       join: () => join(beds.at(-1) ?? first, "builder"),
       onSession: async (session) => {
         await session.subscribe("webhook.github.", "prefix", () => {});
