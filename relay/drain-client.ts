@@ -56,6 +56,8 @@ export function startDrains(
   const circuits = makeCircuits("drain");
   /** Streams of which the queue has all that it was given since this process began. */
   const intact = new Set<string>();
+  /** How often `restart` was called: a drain that was being opened meanwhile has said too much. */
+  let generation = 0;
 
   function keepDrain(stream: string | undefined): Promise<void> {
     const key = stream ?? "";
@@ -89,7 +91,9 @@ export function startDrains(
         return next.pauses;
       }
       search.found();
+      const dialledIn = generation;
       const onOpened = (opened: string, receipts: boolean) => {
+        if (dialledIn !== generation) return drains.get(opened)?.close();
         intact.add(key);
         handlers.onOpened(opened, receipts);
       };
@@ -112,6 +116,7 @@ export function startDrains(
       drains.get(stream)?.send({ type: "done", seq, ...(receipt !== undefined && { receipt }) }),
     open: () => [...drains.values()],
     restart() {
+      generation += 1;
       intact.clear();
       for (const drain of drains.values()) drain.close();
     },

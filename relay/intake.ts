@@ -18,14 +18,14 @@
 import { pauseMs, type Pauses } from "../shared/host/backoff.ts";
 import type { Report } from "../shared/report.ts";
 import type { Publisher } from "./publisher.ts";
-import type { DeliveryQueue, QueuedEvent } from "./queue.ts";
+import type { Added, DeliveryQueue, QueuedEvent } from "./queue.ts";
 
 export interface Intake {
   /** An event came from the edge, perhaps not for the first time. */
   take(event: QueuedEvent): void;
   /** Who listens, or what the queue holds, has changed. */
   pump(): void;
-  /** What the edge made of a receipt: `undefined` when it accepted it. Whether the event was here. */
+  /** What the edge made of a receipt: `undefined` when the event is over. Whether it was here. */
   settled(stream: string, seq: number, refusal: string | undefined): boolean;
   /** Receipts that the edge may not have got. */
   received(stream: string): { seq: number; receipt: string | undefined }[];
@@ -34,7 +34,7 @@ export interface Intake {
 }
 
 export interface IntakeParts {
-  readonly queue: Pick<DeliveryQueue, "add" | "idle">;
+  readonly queue: Pick<DeliveryQueue, "add" | "isIdle">;
   readonly publisher: Pick<Publisher, "publish" | "isReady">;
   /** Tells the edge that the event is here. */
   readonly stored: (stream: string, seq: number) => void;
@@ -46,6 +46,8 @@ export interface IntakeParts {
 interface Entry {
   readonly event: QueuedEvent;
   at: "held" | "publishing" | "to queue" | "queueing" | "received";
+  /** Whether it is on its way to the queue in its place: others of its stream wait for that. */
+  keepsPlace: boolean;
   receipt: string | undefined;
   readonly cameAt: number;
   isStored: boolean;
@@ -104,25 +106,29 @@ export function makeIntake({ queue, publisher, stored, done, report }: IntakePar
     return batch.filter(({ event }) => event.stream === first);
   }
 
+  function toldQueued(entry: Entry, found: Added | undefined): void {
+    if (!isCurrent(entry)) return;
+    const { stream, seq, delivery } = entry.event;
+    forget(entry);
+    report("queued", { delivery, stream, seq });
+    if (!entry.isStored) stored(stream, seq);
+    if (found?.state === "received") done(stream, seq, found.receipt);
+  }
+
   async function fillQueue(): Promise<void> {
     for (let tries = 0; !closing.signal.aborted;) {
       const batch = forQueue();
       if (batch.length === 0) return;
       const before = batch.map(({ at }) => at);
-      for (const entry of batch) entry.at = "queueing";
-      try {
-        const added = await queue.add(batch.map(({ event }) => event));
-        for (const [index, entry] of batch.entries()) {
-          if (!isCurrent(entry)) continue;
-          const { stream, seq, delivery } = entry.event;
-          forget(entry);
-          report("queued", { delivery, stream, seq });
-          if (!entry.isStored) stored(stream, seq);
-          const found = added[index];
-          if (found?.state === "received") done(stream, seq, found.receipt);
-        }
+      for (const entry of batch) {
+        entry.keepsPlace = entry.at === "held";
+        entry.at = "queueing";
+      }
+      const added = await queue.add(batch.map(({ event }) => event)).catch(() => undefined);
+      if (added) {
+        for (const [index, entry] of batch.entries()) toldQueued(entry, added[index]);
         tries = 0;
-      } catch {
+      } else {
         // The queue has reported its store; the edge has the events.
         for (const [index, entry] of batch.entries()) entry.at = before[index] ?? "held";
         await new Promise((resolve) => setTimeout(resolve, pauseMs(tries, STORE_PAUSES)));
@@ -142,12 +148,13 @@ export function makeIntake({ queue, publisher, stored, done, report }: IntakePar
   }
 
   function publishHeld(): void {
-    if (closing.signal.aborted || !queue.idle) return;
+    if (closing.signal.aborted) return;
     const queued = new Set<string>();
     for (const entry of entries.values()) {
       const { stream } = entry.event;
-      if (entry.at === "queueing") queued.add(stream);
-      if (entry.at === "held" && !queued.has(stream) && publisher.isReady(stream)) void publish(entry);
+      if (entry.at === "queueing" && entry.keepsPlace) queued.add(stream);
+      const isNext = entry.at === "held" && !queued.has(stream) && queue.isIdle(stream);
+      if (isNext && publisher.isReady(stream)) void publish(entry);
     }
   }
 
@@ -182,6 +189,7 @@ export function makeIntake({ queue, publisher, stored, done, report }: IntakePar
       entries.set(key, {
         event,
         at: "held",
+        keepsPlace: true,
         receipt: undefined,
         cameAt: performance.now(),
         isStored: false,
@@ -191,9 +199,10 @@ export function makeIntake({ queue, publisher, stored, done, report }: IntakePar
     pump,
     settled(stream, seq, refusal) {
       const entry = entries.get(keyOf(stream, seq));
-      if (entry?.at !== "received") return false;
+      if (!entry) return false;
+      // Whoever brought the receipt: what is over is not wanted here any more.
       if (refusal === undefined) forget(entry);
-      else entry.at = "to queue";
+      else if (entry.at === "received") entry.at = "to queue";
       pump();
       return true;
     },

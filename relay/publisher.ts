@@ -15,6 +15,7 @@ export interface Publisher {
   publish: (event: QueuedEvent, tries: Tries) => Promise<Outcome>;
   /** Whether an event of this stream can be delivered now. */
   isReady: (stream: string) => boolean;
+  hasBuilders: () => boolean;
   /** Begins to publish on a fresh session, as soon as somebody listens. */
   onSession: (session: WampSession) => Promise<void>;
   /** The session is over: what is under way keeps its place. */
@@ -34,9 +35,13 @@ const AFTER_REFUSAL_MS = 500;
 /** On top of {@link RECEIPT_MS}, for a large event to go up and down again: 128 KiB/s is a slow onion circuit. */
 const RECEIPT_MS_PER_BYTE = 2 * (1000 / (128 * 1024));
 
+/** Events of which is remembered that they were first when a session ended; another relay may have delivered them. */
+const MAX_BROKEN = 64;
+
 /** A try under way. */
 interface Try {
   readonly stream: string;
+  readonly seq: number;
   readonly tag: string;
   readonly step: (input: LifeInput) => void;
   /** Whether the router has acknowledged it. */
@@ -45,8 +50,8 @@ interface Try {
 
 export function makePublisher({ report, givesReceipts, onAudience }: PublisherParts): Publisher {
   let listening: { session: WampSession; audience: Audience } | undefined;
-  /** What waits for its receipt, by stream and seq. */
-  const tries = new Map<string, Try>();
+  /** What waits for its receipt. An event may be under way twice: out of the queue, and sent again by the edge. */
+  const tries = new Set<Try>();
   /** What was the first being published when a session ended. */
   const broken = new Set<string>();
   /** Sessions whose end was put down to an event. */
@@ -54,14 +59,17 @@ export function makePublisher({ report, givesReceipts, onAudience }: PublisherPa
   /** When a builder last gave a receipt, by stream; of the monotonic clock. */
   const passedAt = new Map<string, number>();
 
+  const hasBuilders = (): boolean => (listening?.audience.builders.length ?? 0) > 0;
   const isReady = (stream: string): boolean =>
-    listening !== undefined && (listening.audience.builders.length > 0 || !givesReceipts(stream));
+    hasBuilders() || (listening !== undefined && !givesReceipts(stream));
 
   function onWord({ kwargs }: WampEvent): void {
     const receipt = v.safeParse(receiptMessage, kwargs);
     if (receipt.success) {
       const { stream, seq } = receipt.output;
-      tries.get(keyOf(stream, seq))?.step({ type: "receipt", receipt: receipt.output.receipt });
+      for (const each of tries)
+        if (each.seq === seq && each.stream === stream)
+          each.step({ type: "receipt", receipt: receipt.output.receipt });
       return;
     }
     const refusal = v.safeParse(refusalMessage, kwargs);
@@ -70,7 +78,7 @@ export function makePublisher({ report, givesReceipts, onAudience }: PublisherPa
       return;
     }
     const { tag, refused } = refusal.output;
-    for (const each of tries.values()) if (each.tag === tag) each.step({ type: "refusal", code: refused });
+    for (const each of tries) if (each.tag === tag) each.step({ type: "refusal", code: refused });
   }
 
   function setListening(now: typeof listening, cameOne: boolean): void {
@@ -81,7 +89,7 @@ export function makePublisher({ report, givesReceipts, onAudience }: PublisherPa
     // What is under way may have gone to a builder that is not there any more, whether or not the router knows.
     const isOther =
       before.length !== builders.length || before.some((builder) => !builders.includes(builder));
-    for (const { stream, step, isPublished } of tries.values()) {
+    for (const { stream, step, isPublished } of tries) {
       // Its publishing ends with the session, and knows whether it did before.
       if (now === undefined && !isPublished()) continue;
       if (!isReady(stream) || (isOther && givesReceipts(stream))) step({ type: "lost", again: false });
@@ -113,8 +121,8 @@ export function makePublisher({ report, givesReceipts, onAudience }: PublisherPa
     }
 
     // Before publishing: a receipt may overtake the router's acknowledgement.
-    const mine: Try = { stream, tag: sealTag(sealed), step, isPublished: () => life.at === "published" };
-    tries.set(key, mine);
+    const mine: Try = { stream, seq, tag: sealTag(sealed), step, isPublished: () => life.at === "published" };
+    tries.add(mine);
     try {
       const receipts = givesReceipts(stream);
       const [heardBefore] = await Promise.all([
@@ -136,7 +144,7 @@ export function makePublisher({ report, givesReceipts, onAudience }: PublisherPa
     }
     const outcome = await settled;
     clearTimeout(timer);
-    if (tries.get(key) === mine) tries.delete(key);
+    tries.delete(mine);
     if (outcome.kind === "received") {
       passedAt.set(stream, performance.now());
       report("received", { delivery, stream, seq });
@@ -156,6 +164,7 @@ export function makePublisher({ report, givesReceipts, onAudience }: PublisherPa
     // A session may end by chance; twice with the same event, and the event is what ends it.
     const key = keyOf(event.stream, event.seq);
     const again = broken.delete(key);
+    if (broken.size > MAX_BROKEN) broken.clear();
     if (!again) broken.add(key);
     return { type: "lost", again };
   }
@@ -163,6 +172,7 @@ export function makePublisher({ report, givesReceipts, onAudience }: PublisherPa
   return {
     publish,
     isReady,
+    hasBuilders,
     async onSession(session) {
       await session.subscribe(RECEIPT_TOPIC, "exact", onWord);
       await watchAudience(

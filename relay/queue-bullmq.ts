@@ -14,23 +14,25 @@ import { Job, Queue } from "bullmq";
 import { describeError, OnionhookError } from "../shared/errors.ts";
 import { pauseMs } from "../shared/host/backoff.ts";
 import type { Report } from "../shared/report.ts";
-import type {
-  Added,
-  DeliveryQueue,
-  Handler,
-  OnReceived,
-  Outcome,
-  QueueListeners,
-  QueuedEvent,
+import {
+  type Added,
+  type DeliveryQueue,
+  type Handler,
+  type OnReceived,
+  type Outcome,
+  QUEUE_STATES,
+  type QueuedEvent,
+  type QueueListeners,
 } from "./queue.ts";
+import { makeAhead } from "./queue-ahead.ts";
 import { makeAdder, type TextQueue } from "./queue-adder.ts";
 import { makeBatch } from "./queue-batch.ts";
 import { makeDispatch } from "./queue-dispatch.ts";
-import { heldEvent, jobId, parseJob, parseReceipt } from "./queue-job.ts";
+import { heldEvent, jobId, parseJob, parseReceipt, type StoredJob } from "./queue-job.ts";
 import { isJobGone, isNoRoom, makeOutage, storeError } from "./queue-outage.ts";
 import { makeRoom } from "./queue-room.ts";
 import { makeSettler } from "./queue-settler.ts";
-import { CHECK_MS, QUEUE_NAME, type QueueStore, type TakenJob } from "./queue-store.ts";
+import { CHECK_MS, type JobTable, QUEUE_NAME, type QueueStore, type TakenJob } from "./queue-store.ts";
 
 /** Milliseconds that `close` waits for what is in hand. With twice `CLOSE_STORE_MS`: at most 10 s. */
 const CLOSE_GRACE_MS = 8000;
@@ -74,16 +76,24 @@ export async function makeBullmqQueue(
   let onReceived: OnReceived | undefined;
   let listeners: QueueListeners = {};
 
-  const heldAtStart = await jobs.bytesHeld().catch(async (error: unknown) => {
+  const heldAtStart = await listAll(jobs).catch(async (error: unknown) => {
     await store.close();
-    throw storeError(error);
+    throw error;
   });
+  /** Events that were here at the start, or came through this process: most others never touch the store. */
+  const known = new Set(heldAtStart.map(({ id }) => id));
+  const ahead = makeAhead(() => listeners.onIdle?.());
+  for (const { id, state } of heldAtStart)
+    if (state === "waiting" || state === "in hand") ahead.add(parseJob({ id, name: "" }).stream, id);
+  const bytesAtStart = heldAtStart.reduce((sum, job) => sum + parseJob(job).bytes, 0);
   const count = store.ledger === undefined ? () => outage.watch(jobs.bytesHeld) : undefined;
-  const room = makeRoom(heldAtStart, maxBytes, count, report, closing.signal);
+  const room = makeRoom(bytesAtStart, maxBytes, count, report, closing.signal);
 
   const removeJobs = async (ids: readonly string[]): Promise<number> => {
     const removed = await jobs.remove(ids);
     for (const job of removed) {
+      known.delete(job.id);
+      ahead.end(parseJob(job).stream, job.id);
       notBefore.delete(job.id);
       store.ledger?.removed(job.id);
       room.leave(parseJob(job).bytes);
@@ -120,11 +130,11 @@ export async function makeBullmqQueue(
     const outcome: Outcome = delayMs > 0 ? { kind: "later", delayMs, spent: false } : await attempt(job);
     if (outcome.kind === "unavailable") return "parked";
     await settle(job, outcome);
+    const { stream, seq, delivery } = parseJob(job);
+    ahead.end(stream, job.id);
     // A receipt is true even where the job is not ours any more.
-    if (outcome.kind === "received" && !over.signal.aborted) {
-      const { stream, seq, delivery } = parseJob(job);
+    if (outcome.kind === "received" && !over.signal.aborted)
       onReceived?.({ stream, seq, delivery }, outcome.receipt);
-    }
     return "settled";
   };
 
@@ -140,7 +150,7 @@ export async function makeBullmqQueue(
             if (!isJobGone(error)) throw error;
           });
       },
-      onIdle: () => listeners.onIdle?.(),
+      onNoneWaiting: () => ahead.keepOnly(new Set(dispatch.inHand().map(({ id }) => id))),
     },
     concurrency,
   );
@@ -172,7 +182,15 @@ export async function makeBullmqQueue(
   };
 
   return {
-    add: (events) => dispatch.admit(() => add(events)),
+    add(events) {
+      for (const { stream, seq } of events) known.add(jobId(stream, seq));
+      return dispatch.admit(async () => {
+        const added = await add(events);
+        for (const [index, { stream, seq }] of events.entries())
+          if (added[index]?.state === "added") ahead.add(stream, jobId(stream, seq));
+        return added;
+      });
+    },
     process(handler, received, others = {}) {
       handle = handler;
       onReceived = received;
@@ -180,9 +198,7 @@ export async function makeBullmqQueue(
       dispatch.wake();
       checkRegularly();
     },
-    get idle() {
-      return handle !== undefined && dispatch.idle;
-    },
+    isIdle: (stream) => !ahead.isAny(stream),
     async pause() {
       dispatch.pause();
     },
@@ -200,7 +216,10 @@ export async function makeBullmqQueue(
         return { stream, seq, receipt: parseReceipt(job.returnValue) };
       });
     },
-    remove: (stream, seq) => remove(jobId(stream, seq)),
+    async remove(stream, seq) {
+      const id = jobId(stream, seq);
+      if (known.has(id)) await remove(id);
+    },
     async requeue(stream, seq, delayMs) {
       const id = jobId(stream, seq);
       const [job] = await outage.watch(() => jobs.find([id]));
@@ -257,6 +276,11 @@ async function despiteFull<T>({ reserve }: QueueStore, work: () => Promise<T>): 
     if (!isNoRoom(error) || !(await reserve?.release())) throw error;
     return work();
   }
+}
+
+async function listAll(jobs: JobTable): Promise<StoredJob[]> {
+  const lists = await Promise.all(QUEUE_STATES.map((state) => jobs.list(state, Infinity)));
+  return lists.flat();
 }
 
 /** Whether the job was what `work` takes it for. */

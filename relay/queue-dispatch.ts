@@ -36,8 +36,8 @@ export interface Supply<Job> {
   run(job: Job): Promise<"settled" | "parked">;
   /** Puts an event back at the head of the store. */
   giveBack(job: Job): Promise<void>;
-  /** Called each time that nothing waits or is in hand any more. Must not throw. */
-  onIdle(): void;
+  /** Called when a look found that nothing waits in the store. Must not throw. */
+  onNoneWaiting(): void;
 }
 
 export interface Dispatch<Job> {
@@ -47,8 +47,6 @@ export interface Dispatch<Job> {
   wake(): void;
   pause(): void;
   resume(): void;
-  /** Nothing waits in the store, is on its way into it, or is in hand, as far as is known. */
-  readonly idle: boolean;
   inHand(): Job[];
   /** Starts nothing more, waits `graceMs` for what runs, then puts back all that is left. Never rejects. */
   close(graceMs: number): Promise<void>;
@@ -71,19 +69,10 @@ export function makeDispatch<Job>(supply: Supply<Job>, concurrency: number): Dis
   /** How much `admit` is doing, and how often this may have put something into the store. */
   let admitting = 0;
   let admitted = 0;
-  let wasIdle = false;
 
-  const isIdle = (): boolean => !mayWait && admitting === 0 && hand.length === 0;
-  /** Called after every change that may make the queue idle, or not idle any more. */
-  const tellIdle = (): void => {
-    const idle = isIdle();
-    if (idle && !wasIdle) supply.onIdle();
-    wasIdle = idle;
-  };
   const expectMore = (): void => {
     admitted += 1;
     mayWait = true;
-    tellIdle();
     bell.ring();
   };
 
@@ -91,7 +80,7 @@ export function makeDispatch<Job>(supply: Supply<Job>, concurrency: number): Dis
   const look = async <T>(work: () => Promise<T>, isEmpty: (answer: T) => boolean): Promise<T> => {
     const before = admitted;
     const answer = await work();
-    if (isEmpty(answer) && admitted === before) mayWait = false;
+    if (isEmpty(answer) && admitted === before && admitting === 0) mayWait = false;
     return answer;
   };
 
@@ -105,7 +94,6 @@ export function makeDispatch<Job>(supply: Supply<Job>, concurrency: number): Dis
     entry.running = false;
     if (end === "settled") drop(entry);
     else breathUntil = Date.now() + BREATH_MS;
-    tellIdle();
     bell.ring();
   };
 
@@ -125,7 +113,7 @@ export function makeDispatch<Job>(supply: Supply<Job>, concurrency: number): Dis
         () => supply.anyWaiting(),
         (some) => !some,
       );
-    tellIdle();
+    if (!mayWait) supply.onNoneWaiting();
     return bell.wait(mayWait ? POLL_MS : undefined);
   };
 
@@ -138,7 +126,7 @@ export function makeDispatch<Job>(supply: Supply<Job>, concurrency: number): Dis
     );
     if (!mayWait && jobs.length === count) mayWait = true;
     hand.push(...jobs.map((job) => ({ job, running: false })));
-    tellIdle();
+    if (!mayWait) supply.onNoneWaiting();
     if (jobs.length === 0) return bell.wait(POLL_MS);
   };
 
@@ -163,7 +151,6 @@ export function makeDispatch<Job>(supply: Supply<Job>, concurrency: number): Dis
   return {
     async admit(work) {
       admitting += 1;
-      tellIdle();
       try {
         return await work();
       } finally {
@@ -182,9 +169,6 @@ export function makeDispatch<Job>(supply: Supply<Job>, concurrency: number): Dis
       if (paused) expectMore();
       paused = false;
       bell.ring();
-    },
-    get idle() {
-      return isIdle();
     },
     inHand: () => hand.map((entry) => entry.job),
     async close(graceMs) {

@@ -92,7 +92,7 @@ export type OnReceived = (event: EventName, receipt: string | undefined) => void
 export interface QueueListeners {
   /** The store answers again after an outage that was told. */
   readonly onRecovered?: () => void;
-  /** Each time that the queue becomes {@link DeliveryQueue.idle}. */
+  /** Each time that nothing is ahead of a stream's next event any more: {@link DeliveryQueue.isIdle}. */
   readonly onIdle?: () => void;
 }
 
@@ -113,10 +113,10 @@ export interface DeliveryQueue {
    */
   process(handler: Handler, onReceived: OnReceived, listeners?: QueueListeners): void;
   /**
-   * Nothing waits to be started or is in hand, as far as this process knows: an event that comes now would overtake
-   * none. Delayed, dead and received events do not count. False until the first look at the store after `process`.
+   * Whether an event of this stream that comes now would overtake none, as far as this process knows. Those that were
+   * delayed, dead or received do not count, also when they are tried again: they may be overtaken.
    */
-  readonly idle: boolean;
+  isIdle(stream: string): boolean;
   /** No event is started after this resolves; those in hand go on. */
   pause(): Promise<void>;
   resume(): Promise<void>;
@@ -124,7 +124,10 @@ export interface DeliveryQueue {
   promote(): Promise<void>;
   /** Every event that is received and not yet removed. */
   received(): Promise<{ stream: string; seq: number; receipt: string | undefined }[]>;
-  /** Forgets an event: the edge accepted its receipt. Removing what is not there changes nothing. */
+  /**
+   * Forgets an event: the edge accepted its receipt. Removing what is not there changes nothing, and costs nothing where
+   * neither this process nor its store at the start had the event.
+   */
   remove(stream: string, seq: number): Promise<void>;
   /** The edge refused the receipt: a received event waits again, for at least `delayMs`. No other event changes. */
   requeue(stream: string, seq: number, delayMs: number): Promise<void>;

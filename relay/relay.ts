@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Report } from "../shared/report.ts";
 import { describeError } from "../shared/errors.ts";
 import { reportAbout } from "../shared/report.ts";
@@ -19,8 +20,10 @@ import { makeStatus } from "./status.ts";
 
 /** Milliseconds; an event of a stream that nobody is there for waits this long, or until somebody comes. */
 const NOBODY_THERE_MS = 60_000;
+/** Milliseconds, at the end, for what is just being put into the queue. */
+const ADDING_MS = 3000;
 /** Dead letters that are looked through when a builder comes. */
-const MAX_REVIVED = 1000;
+const MAX_REVIVED = 10_000;
 const NEVER_TRIED = { started: 0, spent: 0 };
 
 /**
@@ -79,11 +82,10 @@ export async function runRelay(
   );
 
   function onAudience(cameOne: boolean): void {
-    const streams = drains.open().map(({ stream }) => stream);
-    if (streams.some(publisher.isReady) || publisher.isReady("")) {
-      quietly(queue.resume());
-      if (cameOne) quietly(welcome());
-    } else quietly(queue.pause());
+    const isAnyReady = publisher.hasBuilders() || [...silent].some(publisher.isReady);
+    // What was delayed is to start before what came after it.
+    if (isAnyReady) quietly((cameOne ? welcome() : Promise.resolve()).finally(() => queue.resume()));
+    else quietly(queue.pause());
     intake.pump();
   }
 
@@ -111,7 +113,8 @@ export async function runRelay(
         stream,
         seq,
       });
-      if (!intake.settled(stream, seq, code)) await queue.requeue(stream, seq, next.delayMs);
+      intake.settled(stream, seq, code);
+      await queue.requeue(stream, seq, next.delayMs);
       return;
     }
     if (code === undefined) {
@@ -123,8 +126,7 @@ export async function runRelay(
   }
 
   const publish: Handler = async (event, tries) => {
-    const isOthersTurn =
-      !publisher.isReady(event.stream) && drains.open().some(({ stream }) => publisher.isReady(stream));
+    const isOthersTurn = !publisher.isReady(event.stream) && [...silent].some(publisher.isReady);
     if (isOthersTurn) return { kind: "later", delayMs: NOBODY_THERE_MS, spent: false };
     const outcome = await publisher.publish(event, tries);
     const { delivery, stream, seq } = event;
@@ -160,6 +162,7 @@ export async function runRelay(
     signal,
   });
   await Promise.all([drains.ended, wamp, canaries.ended, control]);
-  await intake.close();
+  // What waits for room in the queue would wait for ever; the edge has it.
+  await Promise.race([intake.close(), sleep(ADDING_MS, undefined, { ref: false })]);
   await queue.close();
 }

@@ -122,9 +122,7 @@ export function makeIntakeWorld(): IntakeWorld {
   const intake = makeIntake({
     queue: {
       add,
-      get idle() {
-        return world.waiting.length === 0 && adding.length === 0;
-      },
+      isIdle: (stream) => world.waiting.every((waiting) => waiting.stream !== stream),
     },
     publisher: { publish, isReady: (stream) => ready.has(stream) },
     stored: (stream, seq) => void world.stored.push(nameOf({ stream, seq })),

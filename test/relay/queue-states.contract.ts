@@ -2,7 +2,17 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test, vi } from "vitest";
 import type { Outcome, Tries } from "../../relay/queue.ts";
-import { addAll, closeAll, event, put, range, receive, watch, type Place } from "./queue-watch.ts";
+import {
+  addAll,
+  closeAll,
+  event,
+  put,
+  range,
+  receive,
+  watch,
+  type Place,
+  type Watched,
+} from "./queue-watch.ts";
 
 const DAY_MS = 86_400_000;
 
@@ -200,7 +210,7 @@ export function statesContract(newPlace: () => Promise<Place>): void {
     gate.resolve();
   });
 
-  test("it is idle when nothing waits or is in hand, and says so each time", async () => {
+  test("a stream is idle when an event that comes would overtake none, and that is said each time", async () => {
     const place = await newPlace();
     let outcome: Outcome = { kind: "received", receipt: "its receipt" };
     const gates = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
@@ -209,48 +219,44 @@ export function statesContract(newPlace: () => Promise<Place>): void {
       return outcome;
     });
     const { queue, started } = watched;
-    expect(queue.idle, "nobody has looked").toBe(false);
-    await vi.waitFor(() => expect(queue.idle, "paused, and empty").toBe(true), { timeout: 500 });
-    expect(watched.idled).toBe(1);
-    const adding = queue.add([event(1), event(2)]);
-    expect(queue.idle, "while it is added").toBe(false);
-    await adding;
-    expect(queue.idle, "waiting").toBe(false);
+    expect(queue.isIdle("a-stream"), "empty").toBe(true);
+    await queue.add([event(1), event(2)]);
+    expect(queue.isIdle("a-stream"), "waiting").toBe(false);
+    expect(queue.isIdle("another-stream")).toBe(true);
     await queue.resume();
     await vi.waitFor(() => expect(started).toEqual([1, 2]));
     gates[0]?.resolve();
     await sleep(600);
-    expect(queue.idle, "in hand").toBe(false);
-    expect(watched.idled).toBe(1);
+    expect(queue.isIdle("a-stream"), "in hand").toBe(false);
+    expect(watched.idled).toBe(0);
     gates[1]?.resolve();
-    await vi.waitFor(() => expect(queue.idle).toBe(true));
-    expect(watched.idled).toBe(2);
+    await vi.waitFor(() => expect(queue.isIdle("a-stream")).toBe(true));
+    expect(watched.idled).toBe(1);
     outcome = { kind: "later", delayMs: DAY_MS, spent: false };
     await addAll(queue, 3, 3);
     outcome = await untilIdle(watched, { kind: "dead", reason: "ERR_REFUSED" });
     await addAll(queue, 4, 4);
     outcome = await untilIdle(watched, { kind: "unavailable" });
+    await queue.promote();
+    await vi.waitFor(() => expect(started.at(-1)).toBe(3));
+    expect(queue.isIdle("a-stream"), "what was delayed may be overtaken").toBe(true);
     await addAll(queue, 5, 5);
-    await vi.waitFor(() => expect(started.at(-1)).toBe(5));
     await queue.pause();
     await sleep(700);
-    expect(queue.idle, "unavailable").toBe(false);
+    expect(queue.isIdle("a-stream"), "unavailable").toBe(false);
     await closeAll();
 
     const again = await watch(place, 1, receive);
     await sleep(700);
-    expect(again.queue.idle, "one waits from before").toBe(false);
+    expect(again.queue.isIdle("a-stream"), "one waits from before").toBe(false);
     await again.queue.remove("a-stream", 5);
-    await vi.waitFor(() => expect(again.queue.idle).toBe(true), 2000);
-    await again.queue.resume();
-    await again.queue.promote();
-    await vi.waitFor(() => expect(again.started).toEqual([3]));
-    await vi.waitFor(() => expect(again.queue.idle).toBe(true), 2000);
+    await again.queue.remove("a-stream", 3);
+    await vi.waitFor(() => expect(again.queue.isIdle("a-stream")).toBe(true), 2000);
   });
 }
 
 /** Waits until all is settled; returns what is to be the outcome from then on. */
-async function untilIdle(watched: { queue: { idle: boolean } }, next: Outcome): Promise<Outcome> {
-  await vi.waitFor(() => expect(watched.queue.idle).toBe(true), 2000);
+async function untilIdle({ queue }: Watched, next: Outcome): Promise<Outcome> {
+  await vi.waitFor(() => expect(queue.isIdle("a-stream")).toBe(true), 2000);
   return next;
 }

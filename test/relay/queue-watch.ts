@@ -22,7 +22,7 @@ export interface Watched {
   readonly started: number[];
   readonly received: [seq: number, receipt: string | undefined][];
   readonly reports: [event: string, fields: Readonly<Record<string, unknown>> | undefined][];
-  /** How often the queue became idle. */
+  /** How often a stream became idle. */
   idled: number;
 }
 
