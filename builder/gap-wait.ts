@@ -16,8 +16,8 @@ import type { Gap, Range } from "./gaps.ts";
 
 /** Milliseconds: WAMP keeps order, so that what only came out of order is here at once. */
 export const GAP_ASK_MS = 2000;
-/** Milliseconds: longer than a relay takes to come back and be asked again. */
-export const GAP_GIVE_UP_MS = 60_000;
+/** Milliseconds: longer than a relay that died keeps its events from others, 90 s and an alarm's delay. */
+export const GAP_GIVE_UP_MS = 120_000;
 /** Milliseconds for each missing event, to come through an onion circuit. */
 const SENDING_MS = 10;
 /** Milliseconds before what is said to be on its way is asked for again: a relay's own time for a receipt, twice. */

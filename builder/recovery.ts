@@ -2,6 +2,7 @@
  * Asks the relay for what is missing, and raises the alarm for what cannot be had. When is `gap-wait.ts`'s to say.
  * (Accepted race: killed between the journal's word that a gap is given up and the alarm, it raises none.)
  */
+import { randomUUID } from "node:crypto";
 import * as v from "valibot";
 import { CRYPTOBOX } from "../shared/cryptobox.ts";
 import { describeError, OnionhookError } from "../shared/errors.ts";
@@ -103,7 +104,7 @@ export function makeRecovery(
     }
   }
 
-  async function askFor(from: WampSession, question: ReplayRequest): Promise<void> {
+  async function askFor(from: WampSession, question: Omit<ReplayRequest, "id">): Promise<void> {
     const { stream } = question;
     let events: number | undefined;
     try {
@@ -183,9 +184,10 @@ export function makeRecovery(
  */
 async function callReplay(
   session: WampSession,
-  question: ReplayRequest,
+  asked: Omit<ReplayRequest, "id">,
   shared: Uint8Array,
 ): Promise<number> {
+  const question = { id: randomUUID(), ...asked };
   const sealed = sealKwargs(REPLAY_PROCEDURE, question, shared);
   const payload = await session.call(REPLAY_PROCEDURE, new Passthru(sealed, CRYPTOBOX, "json"));
   if (!(payload instanceof Passthru) || payload.algo !== CRYPTOBOX || payload.serializer !== "json")
@@ -193,8 +195,11 @@ async function callReplay(
       hint: "somebody who may register this procedure is not our relay",
     });
   const answer = v.safeParse(replayAnswer, openKwargs(REPLAY_PROCEDURE, payload.bytes, shared));
-  if (!answer.success)
-    throw new OnionhookError("ERR_REPLAY", "the relay's answer to webhook.replay is malformed");
+  if (!answer.success || answer.output.id !== question.id)
+    throw new OnionhookError(
+      "ERR_REPLAY",
+      "the relay's answer to webhook.replay is malformed, or another question's",
+    );
   if ("events" in answer.output) return answer.output.events;
   throw new OnionhookError("ERR_REPLAY", `the relay cannot look for events: ${answer.output.error}`);
 }

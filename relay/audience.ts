@@ -12,12 +12,13 @@ export interface Audience {
   /** Builders: those that subscribed to all of {@link TOPIC_PREFIX}. */
   readonly builders: readonly SessionId[];
   /**
-   * Sessions that are not to get events of this stream: builders that share their work, all but one. The same one
-   * while the same builders are there.
+   * The only sessions that are to get events of this stream, where builders share their work: one of these, and the
+   * builders that take every event. The same one while the same builders are there; and nobody who came since, so that no
+   * two of them get one event.
    */
-  excluded(stream: string): readonly SessionId[];
-  /** Whether anybody at all subscribed to this topic. */
-  hears(topic: string): Promise<boolean>;
+  eligible(stream: string): readonly SessionId[] | undefined;
+  /** Whether anybody subscribed to this topic, of those that are `eligible`, or at all. */
+  hears(topic: string, eligible: readonly SessionId[] | undefined): Promise<boolean>;
 }
 
 /** Meta events after which somebody else may be listening. */
@@ -35,13 +36,16 @@ export async function watchAudience(
   onChange: (audience: Audience, cameOne: boolean) => void,
   report: Report,
 ): Promise<void> {
+  /** What is known of topics since the last change. */
+  const heard = new Map<string, Promise<boolean>>();
   let checks = Promise.resolve();
   // One after the other, so that the last answer is the newest.
   const recheck = (cameOne: boolean): Promise<void> => {
-    checks = checks.then(async () => onChange(await takeStock(session), cameOne));
+    checks = checks.then(async () => onChange(await takeStock(session, heard), cameOne));
     return checks;
   };
   const onMembership = (cameOne: boolean) => {
+    heard.clear();
     recheck(cameOne).catch((error: unknown) => {
       if (error instanceof OnionhookError && error.code === "ERR_WAMP_LOST") return;
       report("error", describeError(error));
@@ -55,17 +59,17 @@ export async function watchAudience(
   await recheck(true);
 }
 
-async function takeStock(session: WampSession): Promise<Audience> {
+async function takeStock(session: WampSession, heard: Map<string, Promise<boolean>>): Promise<Audience> {
   const everything = await subscribers(session, await lookup(session, "prefix"));
   const sharing = await subscribers(session, await lookup(session, "wildcard"));
-  const heard = new Map<string, Promise<boolean>>();
   return {
     builders: [...everything, ...sharing],
-    excluded: (stream) => {
+    eligible: (stream) => {
       const chosen = chooseFor(stream, sharing);
-      return sharing.filter((other) => other !== chosen);
+      return chosen === undefined ? undefined : [...everything, chosen];
     },
-    hears(topic) {
+    hears(topic, eligible) {
+      if (eligible) return hasSubscriber(session, topic, eligible);
       const answer = heard.get(topic) ?? hasSubscriber(session, topic);
       heard.set(topic, answer);
       // A router that gave no answer is asked again.
@@ -79,11 +83,17 @@ function lookup(session: WampSession, match: "prefix" | "wildcard"): Promise<unk
   return session.call("wamp.subscription.lookup", TOPIC_PREFIX, { match });
 }
 
-async function hasSubscriber(session: WampSession, topic: string): Promise<boolean> {
+async function hasSubscriber(
+  session: WampSession,
+  topic: string,
+  eligible?: readonly SessionId[],
+): Promise<boolean> {
   const found = await session.call("wamp.subscription.match", topic);
   // A router may keep a subscription that nobody has any more.
-  for (const subscription of Array.isArray(found) ? found : [])
-    if ((await subscribers(session, subscription)).length > 0) return true;
+  for (const subscription of Array.isArray(found) ? found : []) {
+    const there = await subscribers(session, subscription);
+    if (there.some((each) => eligible === undefined || eligible.includes(each))) return true;
+  }
   return false;
 }
 

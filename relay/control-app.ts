@@ -19,7 +19,7 @@ import {
 import { type Journeys, keyOf, makeJourneys } from "./journeys.ts";
 import type { Metrics } from "./metrics.ts";
 import type { Operations } from "./operations.ts";
-import { type EventName, QUEUE_STATES, type QueueState } from "./queue.ts";
+import { type EventName, type HeldEvent, QUEUE_STATES, type QueueState } from "./queue.ts";
 import type { Reports } from "./reports.ts";
 import type { Status } from "./status.ts";
 import { watchReports } from "./watch.ts";
@@ -74,7 +74,8 @@ export function makeControl({ operations, metrics, reports }: ControlParts): Hon
   app.post("/retry", async (context) => {
     const { ids, state } = checked(retryRequest, await body(context));
     if (state !== undefined) return context.json({ events: await retryState(operations, state) });
-    const found = await Promise.all((ids ?? []).map(async (id) => ({ id, held: await operations.find(id) })));
+    const found: { id: string; held: HeldEvent[] }[] = [];
+    for (const id of ids ?? []) found.push({ id, held: await operations.find(id) });
     const unknown = found.filter((each) => each.held.length === 0).map(({ id }) => id);
     const events = await operations.retry(unique(found.flatMap((each) => each.held)));
     return context.json({ events, ...(unknown.length > 0 && { unknown }) });

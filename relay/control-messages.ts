@@ -8,6 +8,8 @@ import type { Journey } from "./journeys.ts";
 import { type HeldEvent, QUEUE_STATES } from "./queue.ts";
 import type { Status } from "./status.ts";
 
+/** Events that one request names, at most: each GUID is looked for in all that is held. */
+const MAX_NAMED = 100;
 /** Events that one answer lists, at most. */
 export const MAX_LISTED = 10_000;
 
@@ -43,7 +45,7 @@ export const RETRIED_STATES = ["dead", "delayed", "received"] as const;
 
 export const retryRequest = v.pipe(
   v.strictObject({
-    ids: v.optional(v.pipe(v.array(eventId), v.minLength(1), v.maxLength(MAX_LISTED))),
+    ids: v.optional(v.pipe(v.array(eventId), v.minLength(1), v.maxLength(MAX_NAMED))),
     state: v.optional(v.picklist(RETRIED_STATES, `one of ${RETRIED_STATES.join(", ")} was expected`)),
   }),
   v.check(

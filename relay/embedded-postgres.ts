@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { setFlagsFromString } from "node:v8";
 import { PGlite } from "@electric-sql/pglite";
 import { runMigrations, type PgPool, type PgPoolClient, type PgQueryResult } from "bullmq";
+import type { Database } from "./embedded-database.ts";
 import { SCHEMA } from "./queue-store.ts";
 
 /** An empty database with BullMQ's schema, packed: to make one takes some seconds and a gigabyte for a moment. */
@@ -65,8 +66,9 @@ export async function openPostgresIn(dir: string): Promise<PGlite> {
  * after the other; nobody may open a transaction over several statements, nor LISTEN (BullMQ does so only to
  * migrate and to block, and here it does neither). `end` closes the database.
  */
-export function asPool(db: PGlite): PgPool {
-  const run = <R>(text: string, params?: readonly unknown[]) => query<R>(db, text, params);
+export function asPool(database: Database): PgPool {
+  const run = <R>(text: string, params?: readonly unknown[]) =>
+    database.run((db) => query<R>(db, text, params));
   const client: PgPoolClient = {
     query: run,
     on: () => client,
@@ -77,7 +79,7 @@ export function asPool(db: PGlite): PgPool {
   const pool: PgPool = {
     query: run,
     connect: async () => client,
-    end: () => db.close(),
+    end: () => database.close(),
     on: () => pool,
     removeAllListeners: () => pool,
   };

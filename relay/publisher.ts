@@ -125,19 +125,16 @@ export function makePublisher({ report, givesReceipts, onAudience }: PublisherPa
     tries.add(mine);
     try {
       const receipts = givesReceipts(stream);
+      const eligible = current.audience.eligible(stream);
       const [heardBefore] = await Promise.all([
         // Before it is published: whoever subscribes after that does not get it.
-        receipts || current.audience.hears(topic),
-        current.session.publish(
-          topic,
-          new Passthru(sealed, CRYPTOBOX, "json"),
-          current.audience.excluded(stream),
-        ),
+        receipts || current.audience.hears(topic, eligible),
+        current.session.publish(topic, new Passthru(sealed, CRYPTOBOX, "json"), eligible),
       ]);
       broken.delete(key);
       report("published", { delivery, stream, seq });
       // The last one may have left meanwhile.
-      const heard = heardBefore && (receipts || (await listening?.audience.hears(topic)) === true);
+      const heard = heardBefore && (receipts || (await listening?.audience.hears(topic, eligible)) === true);
       step({ type: "acknowledged", receipts, heard });
     } catch (error) {
       step(failure(error, current.session, { delivery, stream, seq }));

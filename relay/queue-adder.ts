@@ -14,6 +14,9 @@ const BYTES_AT_ONCE = 4_194_304;
 /** A queue of BullMQ whose data are text, whatever keeps it. */
 export type TextQueue = Queue<string, string | null, string, string, string | null, string, IQueueBackend>;
 
+/** Milliseconds to wait for room: meanwhile a builder may have come, and the events can be delivered without. */
+const ROOM_MS = 5000;
+
 interface Draft {
   readonly id: string;
   readonly name: string;
@@ -59,9 +62,10 @@ export function makeAdder({
 
   const writeInRoom = async (drafts: readonly Draft[]): Promise<void> => {
     const bytes = drafts.reduce((sum, { sealed }) => sum + sealed.length, 0);
-    await room.enter(bytes);
+    const deadline = performance.now() + ROOM_MS;
+    await room.enter(bytes, deadline);
     try {
-      while (!(await outage.watchAdding(() => write(drafts)))) await room.change();
+      while (!(await outage.watchAdding(() => write(drafts)))) await room.change(deadline);
     } catch (error) {
       room.leave(bytes);
       throw error;

@@ -78,7 +78,7 @@ export async function makeBullmqQueue(
 
   const heldAtStart = await listAll(jobs).catch(async (error: unknown) => {
     await store.close();
-    throw error;
+    throw storeError(error);
   });
   /** Events that were here at the start, or came through this process: most others never touch the store. */
   const known = new Set(heldAtStart.map(({ id }) => id));

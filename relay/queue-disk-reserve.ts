@@ -1,7 +1,7 @@
 /**
  * Room kept free on the disk of a store inside this process: on a full disk not even what waits can be started, since
- * that is written down too, and PGlite hangs for ever in the first call that succeeds after one that failed for want of
- * room. So nothing is added unless this much would be free. Accepted: others may fill the disk all the same.
+ * that is written down too, and the database has to be opened anew (`embedded-database.ts`). So nothing is added unless
+ * this much would be free. Others may fill the disk all the same.
  */
 import { statfs } from "node:fs/promises";
 import type { Reserve } from "./queue-store.ts";

@@ -16,6 +16,7 @@ import type { PGlite } from "@electric-sql/pglite";
 import { OnionhookError } from "../shared/errors.ts";
 import { lockFolder } from "../shared/host/folder-lock.ts";
 import type { Report } from "../shared/report.ts";
+import { type Database, keepOpen } from "./embedded-database.ts";
 import { PREPARED, asPool, openPostgresIn } from "./embedded-postgres.ts";
 import { unpackFolder } from "./prepared-folder.ts";
 import { makeDiskReserve } from "./queue-disk-reserve.ts";
@@ -50,10 +51,14 @@ export async function openEmbeddedStore(dataDir: string, report: Report): Promis
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   const unlock = lockFolder(dataDir, "ERR_QUEUE_LOCKED");
   try {
-    const db = await openOrRebuild(dir, report);
-    await freeActive(db);
-    const reserve = makeDiskReserve(dataDir, () => tidy(db));
-    return makeStore(db, await makeLedger(db), reserve, unlock);
+    const open = async () => {
+      const db = await openOrRebuild(dir, report);
+      await freeActive(db);
+      return db;
+    };
+    const database = keepOpen(await open(), open);
+    const reserve = makeDiskReserve(dataDir, () => database.run(tidy));
+    return makeStore(database, await makeLedger(database), reserve, unlock);
   } catch (cause) {
     unlock();
     throw new OnionhookError("ERR_QUEUE_STORE", "the embedded queue cannot be opened, nor made anew", {
@@ -63,8 +68,8 @@ export async function openEmbeddedStore(dataDir: string, report: Report): Promis
   }
 }
 
-function makeStore(db: PGlite, ledger: Ledger, reserve: Reserve, unlock: () => void): QueueStore {
-  const pool = asPool(db);
+function makeStore(database: Database, ledger: Ledger, reserve: Reserve, unlock: () => void): QueueStore {
+  const pool = asPool(database);
   return {
     backend: createPostgresBackend(QUEUE_NAME, { connection: pool, ...backendOptions(LOCK_MS) }),
     jobs: makePostgresJobs(pool, LOCK_MS),
@@ -73,15 +78,15 @@ function makeStore(db: PGlite, ledger: Ledger, reserve: Reserve, unlock: () => v
     ledger,
     reserve,
     async close() {
-      await db.close();
+      await database.close();
       unlock();
     },
   };
 }
 
 /** Knows which jobs there are, and frees the space of those that were removed. */
-async function makeLedger(db: PGlite): Promise<Ledger> {
-  const { rows } = await db.query<{ id: string }>("SELECT id FROM job");
+async function makeLedger(database: Database): Promise<Ledger> {
+  const { rows } = await database.run((db) => db.query<{ id: string }>("SELECT id FROM job"));
   const ids = new Set(rows.map(({ id }) => id));
   let bytesAdded = 0;
   return {
@@ -94,7 +99,7 @@ async function makeLedger(db: PGlite): Promise<Ledger> {
       ids.delete(id);
       if (bytesAdded < TIDY_BYTES) return;
       bytesAdded = 0;
-      void tidy(db).catch(() => {});
+      void database.run(tidy).catch(() => {});
     },
   };
 }

@@ -2,6 +2,7 @@
  * How much the queue may hold. Counted in this process: what is in the store at the start, plus what is added, less
  * what is removed. Where other relays change the same store that is soon wrong, so a full queue counts anew.
  */
+import { OnionhookError } from "../shared/errors.ts";
 import type { Report } from "../shared/report.ts";
 
 /** Milliseconds between counts of a full queue, and between attempts to add to a full store. */
@@ -10,12 +11,12 @@ const COUNT_MS = 2000;
 const RELIEF = 0.9;
 
 export interface Room {
-  /** Waits for room and counts the bytes in. Rejects when the signal is aborted, or a count fails. */
-  enter(bytes: number): Promise<void>;
+  /** Waits for room and counts the bytes in; until `deadline`, of the monotonic clock, at most. Rejects then, when the signal is aborted, or a count fails. */
+  enter(bytes: number, deadline: number): Promise<void>;
   /** They did not come, or were removed. */
   leave(bytes: number): void;
   /** Resolves when something leaves, or after a while. Rejects when the signal is aborted. */
-  change(): Promise<void>;
+  change(deadline: number): Promise<void>;
 }
 
 /**
@@ -56,18 +57,20 @@ export function makeRoom(
       waiters.add(done);
     });
 
-  const change = async (): Promise<void> => {
+  const change = async (deadline: number): Promise<void> => {
     signal.throwIfAborted();
+    if (performance.now() >= deadline)
+      throw new OnionhookError("ERR_QUEUE_FULL", "the queue has no room", { retryable: true });
     await untilLess();
     signal.throwIfAborted();
   };
 
   return {
     change,
-    async enter(bytes) {
+    async enter(bytes, deadline) {
       while (bytesHeld >= maxBytes) {
         tell();
-        await change();
+        await change(deadline);
         if (bytesHeld >= maxBytes && count !== undefined) bytesHeld = await count();
       }
       if (bytesHeld < maxBytes * RELIEF) told = false;

@@ -104,7 +104,8 @@ export interface QueueListeners {
 export interface DeliveryQueue {
   /**
    * Resolves once all of them are durable, in the order of `events`, which are of one stream. Adding what is there
-   * changes nothing. While the queue holds `maxBytes` or more, this waits (reported once, `ERR_QUEUE_FULL`).
+   * changes nothing. While the queue holds `maxBytes` or more, or its store has no room, which is reported once, this waits
+   * for some seconds and then rejects with `ERR_QUEUE_FULL`, retryable.
    */
   add(events: readonly QueuedEvent[]): Promise<Added[]>;
   /**

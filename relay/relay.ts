@@ -83,10 +83,18 @@ export async function runRelay(
 
   function onAudience(cameOne: boolean): void {
     const isAnyReady = publisher.hasBuilders() || [...silent].some(publisher.isReady);
-    // What was delayed is to start before what came after it.
-    if (isAnyReady) quietly((cameOne ? welcome() : Promise.resolve()).finally(() => queue.resume()));
+    if (isAnyReady) quietly(resume(cameOne));
     else quietly(queue.pause());
     intake.pump();
+  }
+
+  /** What was delayed is to start before what came after it. */
+  async function resume(cameOne: boolean): Promise<void> {
+    try {
+      if (cameOne) await welcome();
+    } finally {
+      await queue.resume();
+    }
   }
 
   /** Somebody came: what waits for its time need not wait, nor what those who were there had no key for. */

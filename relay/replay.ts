@@ -59,11 +59,18 @@ async function answerCall(payload: unknown, parts: ReplayParts): Promise<Passthr
     });
     return undefined;
   }
-  const answer = await replay(call.kwargs, parts).catch((error: unknown): ReplayAnswer => {
-    const { code } = describeError(error);
-    parts.report("error", describeError(error));
-    return { error: code.startsWith("ERR_") ? code : "ERR_INTERNAL" };
-  });
+  const request = v.safeParse(replayRequest, call.kwargs);
+  const { id } = request.success ? request.output : { id: "" };
+  const said = request.success
+    ? replay(request.output, parts)
+    : Promise.resolve({ error: "ERR_REPLAY_REQUEST" });
+  const answer: ReplayAnswer = await said
+    .catch((error: unknown) => {
+      const { code } = describeError(error);
+      parts.report("error", describeError(error));
+      return { error: code.startsWith("ERR_") ? code : "ERR_INTERNAL" };
+    })
+    .then((outcome) => ({ id, ...outcome }));
   return new Passthru(sealKwargs(REPLAY_PROCEDURE, answer, call.shared), CRYPTOBOX, "json");
 }
 
@@ -79,10 +86,10 @@ function openCall(payload: unknown, sharedKeys: readonly Uint8Array[]) {
   return undefined;
 }
 
-async function replay(kwargs: unknown, { queue, drains, report }: ReplayParts): Promise<ReplayAnswer> {
-  const request = v.safeParse(replayRequest, kwargs);
-  if (!request.success) return { error: "ERR_REPLAY_REQUEST" };
-  const { stream, from, to } = request.output;
+async function replay(
+  { stream, from, to }: ReplayRequest,
+  { queue, drains, report }: ReplayParts,
+): Promise<{ events: number } | { error: string }> {
   const missing: number[] = [];
   for (let seq = from; seq <= to; seq += 1) {
     if (!(await queue.find(stream, seq))) missing.push(seq);

@@ -40,7 +40,8 @@ export function storeCanary(stream: Stream, relay: string, now: number): number 
   };
   const event = { topic: CANARY_TOPIC, bodyTag, record, finish: draft.finish };
   const { seq } = storeEvent(stream, event, now);
-  if (before) stream.sql.remove(before.seq);
+  // What can reach nobody is not to be looked for any more.
+  if (before && !before.done) stream.sql.markDone(before.seq, now);
   stream.report("canary", { stream: stream.name, seq });
   return seq;
 }

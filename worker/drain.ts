@@ -139,9 +139,9 @@ export function stepDrain(drain: Drain, input: Input, around: Surroundings): [Dr
     }
     case "replay": {
       const { ranges, events } = around.replayRanges(input.of);
-      const replays = [...heard.replays, ...ranges.map(([from, to]): [number, number] => [from, to])];
+      const replays = merged([...heard.replays, ...ranges]);
       if (replays.length > MAX_REPLAYS)
-        return [drain, [{ do: "close", code: CLOSE.protocol, reason: "too many replays at once" }]];
+        return [heard, [{ do: "send", message: { type: "replaying", id: input.id, events: 0 } }]];
       return after(
         { do: "send", message: { type: "replaying", id: input.id, events } },
         fillWindow({ ...heard, replays }, around),
@@ -175,6 +175,17 @@ export function stepDrain(drain: Drain, input: Input, around: Surroundings): [Dr
 /** Where receipts are given that is not said: a relay of before does not know the key. */
 function welcome(receipts: boolean, may: Right[]): SentToRelay {
   return receipts ? { type: "welcome", may } : { type: "welcome", receipts, may };
+}
+
+/** In order, and none touching another. */
+function merged(ranges: readonly SeqRange[]): Open["replays"] {
+  const apart: Open["replays"] = [];
+  for (const [from, to] of ranges.toSorted((a, b) => a[0] - b[0])) {
+    const last = apart.at(-1);
+    if (last && from <= last[1] + 1) last[1] = Math.max(last[1], to);
+    else apart.push([from, to]);
+  }
+  return apart;
 }
 
 function opened(relay: string, resumed: boolean, now: number): Open {

@@ -152,7 +152,6 @@ export interface OutboxSql {
    */
   nextRedelivery(of: SelectionOf, after: number): (EventRow & { body_tag: string }) | undefined;
 
-  remove(seq: number): void;
   /** Deletes events that were done before `doneBefore`, oldest first: whether there may be more. */
   purge(doneBefore: number): boolean;
   /** When the earliest of the first done events was done; 0 when none of the first is done, and more may be. */
@@ -453,7 +452,6 @@ export function openOutboxSql(storage: DurableObjectStorage): OutboxSql {
       );
     },
 
-    remove,
     purge(doneBefore) {
       const old = oldAndDone(doneBefore);
       storage.transactionSync(() => {

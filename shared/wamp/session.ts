@@ -36,11 +36,11 @@ export interface WampEvent {
 }
 
 export interface WampSession {
-  /** Resolves once the router has acknowledged. `exclude`: sessions that are not to get it. */
+  /** Resolves once the router has acknowledged. `eligible`: the only sessions that are to get it; not empty. */
   publish(
     topic: string,
     payload: Passthru | Record<string, unknown>,
-    exclude?: readonly (number | bigint)[],
+    eligible?: readonly (number | bigint)[],
   ): Promise<void>;
   subscribe(
     topic: string,
@@ -103,7 +103,7 @@ export async function joinWamp(target: WampTarget): Promise<WampSession> {
     throw error;
   }
   return {
-    async publish(topic, payload, exclude = []) {
+    async publish(topic, payload, eligible) {
       const [args, kwargs] = payload instanceof Passthru ? [[payload], undefined] : [[], payload];
       const bytes = payload instanceof Passthru ? payload.bytes.length : 0;
       await request(
@@ -111,7 +111,7 @@ export async function joinWamp(target: WampTarget): Promise<WampSession> {
         guarded(() =>
           session.publish(topic, args, kwargs, {
             acknowledge: true,
-            ...(exclude.length > 0 && { exclude }),
+            ...(eligible && { eligible }),
           }),
         ),
         bytes,

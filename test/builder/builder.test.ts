@@ -184,7 +184,7 @@ describe("the builder, at our router", () => {
 
   it("builds in order what came out of order, and sends receipts without waiting for that", async () => {
     const { told } = await startBuilder();
-    const questions = await serveReplay(() => sealedAnswer({ events: 0 }));
+    const questions = await serveReplay(({ id }) => sealedAnswer({ id, events: 0 }));
     for (const seq of [1, 4, 3]) await publish(sealed(seq));
     await publish(sealed(1, PUSH, { stream: "other" }));
     await eventually("all have receipts", () => receipts().length === 4);
@@ -198,20 +198,20 @@ describe("the builder, at our router", () => {
 
   it("asks the relay for what is missing, takes it, and builds in order", async () => {
     const { told } = await startBuilder();
-    const questions = await serveReplay(({ from, to }) => {
+    const questions = await serveReplay(({ id, from, to }) => {
       for (const seq of [3, 2]) void publish(sealed(seq));
-      return sealedAnswer({ events: Number(to) - Number(from) + 1 });
+      return sealedAnswer({ id, events: Number(to) - Number(from) + 1 });
     });
     for (const seq of [1, 4]) await publish(sealed(seq));
     await eventually("all are built", () => told("built").length === 4);
     expect(built()).toEqual(["docs 1", "docs 2", "docs 3", "docs 4"]);
-    expect(questions).toEqual([{ stream: "docs", from: 2, to: 3 }]);
+    expect(questions).toMatchObject([{ stream: "docs", from: 2, to: 3 }]);
     expect(told("error")).toEqual([]);
   });
 
   it("raises the alarm for what the relay does not have, and goes on", async () => {
     const { told } = await startBuilder();
-    await serveReplay(() => sealedAnswer({ events: 0 }));
+    await serveReplay(({ id }) => sealedAnswer({ id, events: 0 }));
     for (const seq of [1, 3]) await publish(sealed(seq));
     await eventually("the alarm is raised", () => told("error").length === 1);
     expect(told("error")).toMatchObject([{ code: "ERR_GAP", message: "event 2 of stream docs never came" }]);
@@ -224,7 +224,7 @@ describe("the builder, at our router", () => {
   it("believes no answer that is not the relay's", async () => {
     const { told } = await startBuilder();
     const lies: unknown[] = [{ events: 0 }, sealedAnswer({ events: 0 }, nacl.randomBytes(32))];
-    await serveReplay(() => lies.shift() ?? sealedAnswer({ events: 0 }));
+    await serveReplay(({ id }) => lies.shift() ?? sealedAnswer({ id, events: 0 }));
     for (const seq of [1, 3]) await publish(sealed(seq));
     await eventually("the third answer is believed", () => told("error").length === 3, 20_000);
     expect(told("error").map(({ code }) => code)).toEqual(["ERR_PLAINTEXT", "ERR_NOT_OPENED", "ERR_GAP"]);
@@ -235,9 +235,9 @@ describe("the builder, at our router", () => {
     for (const seq of [1, 3]) await publish(sealed(seq));
     await eventually("it was asked for in vain", () => told("error").length === 1);
     expect(told("error")).toMatchObject([{ code: "ERR_WAMP_REFUSED" }]);
-    await serveReplay(() => {
+    await serveReplay(({ id }) => {
       void publish(sealed(2));
-      return sealedAnswer({ events: 1 });
+      return sealedAnswer({ id, events: 1 });
     });
     await eventually("all are built", () => told("built").length === 3);
     expect(built()).toEqual(["docs 1", "docs 2", "docs 3"]);
@@ -248,13 +248,13 @@ describe("the builder, at our router", () => {
     for (const seq of [1, 3]) await publish(sealed(seq));
     await eventually("both have receipts", () => receipts().length === 2);
     await first.end();
-    const questions = await serveReplay(() => {
+    const questions = await serveReplay(({ id }) => {
       void publish(sealed(2));
-      return sealedAnswer({ events: 1 });
+      return sealedAnswer({ id, events: 1 });
     });
     const second = await startBuilder();
     await eventually("all are built", () => second.told("built").length === 2);
-    expect(questions).toEqual([{ stream: "docs", from: 2, to: 2 }]);
+    expect(questions).toMatchObject([{ stream: "docs", from: 2, to: 2 }]);
     expect(built()).toEqual(["docs 1", "docs 2", "docs 3"]);
   });
 

@@ -51,7 +51,7 @@ describe("the wait for a gap", () => {
       times.push(now);
       waits = afterAnswer(waits, question, false, at(now));
     }
-    expect(times).toEqual([2000, 6000, 14_000, 30_000]);
+    expect(times).toEqual([2000, 6000, 14_000, 30_000, 62_000]);
   });
 
   it("gives up after its time, which runs while a session is there", () => {
@@ -62,15 +62,15 @@ describe("the wait for a gap", () => {
   });
 
   it("gives a large gap the time to come through an onion circuit, and one that nobody can have none", () => {
-    expect(overdue(waitFor(1, 10_000), at(100_000))).toEqual([]);
+    expect(overdue(waitFor(1, 10_000), at(GAP_GIVE_UP_MS + 99_999))).toEqual([]);
     expect(overdue(waitFor(1, 100_001), at(0))).toHaveLength(1);
   });
 
   it("holds back what is behind it, also without a session, and never for longer than its time", () => {
     const waits = waitFor(5, 7);
-    expect(holdsBack(waits, 8, at(59_999, 0))).toBe(true);
+    expect(holdsBack(waits, 8, at(GAP_GIVE_UP_MS - 1, 0))).toBe(true);
     expect(holdsBack(waits, 4, at(0))).toBe(false);
-    expect(holdsBack(waits, 8, at(60_000, 0))).toBe(false);
+    expect(holdsBack(waits, 8, at(GAP_GIVE_UP_MS, 0))).toBe(false);
   });
 
   it("hands its times on to what is left of it", () => {
@@ -80,8 +80,8 @@ describe("the wait for a gap", () => {
       at(30_000),
     );
     expect(parts).toMatchObject([
-      { from: 5, to: 6, heldUntil: 60_000 },
-      { from: 9, to: 9, heldUntil: 60_000 },
+      { from: 5, to: 6, heldUntil: GAP_GIVE_UP_MS },
+      { from: 9, to: 9, heldUntil: GAP_GIVE_UP_MS },
     ]);
     expect(questionOf(parts, at(2000))).toEqual({ from: 5, to: 6 });
   });

@@ -1,7 +1,9 @@
+import { randomUUID } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { GAP_GIVE_UP_MS } from "../../builder/gap-wait.ts";
 import { type Journal, openJournal } from "../../builder/journal.ts";
 import { makeRecovery, type Recovery } from "../../builder/recovery.ts";
 import { CRYPTOBOX } from "../../shared/cryptobox.ts";
@@ -15,7 +17,10 @@ import { someEvent } from "./some-event.ts";
 const KEY = new Uint8Array(32).fill(1);
 const OLD_KEY = new Uint8Array(32).fill(2);
 
-/** What a relay answers to a question; the time is held still, which no real one does. */
+/**
+ * What a relay answers to a question, to which the question's id is added; the time is held still, which no real one
+ * does.
+ */
 type Answers = (question: Record<string, unknown>) => unknown;
 
 function sessionWith(answers: Answers, key = KEY): WampSession {
@@ -24,8 +29,10 @@ function sessionWith(answers: Answers, key = KEY): WampSession {
     subscribe: async () => {},
     async call(procedure, payload) {
       if (!(payload instanceof Passthru)) throw new TypeError("not sealed");
-      const answer = answers(openKwargs(procedure, payload.bytes, key));
-      return answer instanceof Passthru ? answer : sealed(procedure, Object.assign({}, answer), key);
+      const question = openKwargs(procedure, payload.bytes, key);
+      const answer = answers(question);
+      if (answer instanceof Passthru) return answer;
+      return sealed(procedure, Object.assign({ id: question["id"] }, answer), key);
     },
     register: async () => {},
     closed: new Promise(() => {}),
@@ -78,7 +85,7 @@ describe("recovery", () => {
     arrive(1, 3);
     await vi.advanceTimersByTimeAsync(1900);
     arrive(2);
-    await vi.advanceTimersByTimeAsync(120_000);
+    await vi.advanceTimersByTimeAsync(2 * GAP_GIVE_UP_MS);
     expect(answers).not.toHaveBeenCalled();
     expect(reports).toEqual([]);
   });
@@ -91,7 +98,7 @@ describe("recovery", () => {
     expect([recovery.holds("builder", 1), recovery.holds("builder", 4)]).toEqual([false, true]);
     expect(recovery.holds("other", 4)).toBe(false);
     await vi.advanceTimersByTimeAsync(2000);
-    expect(answers).toHaveBeenCalledWith({ stream: "builder", from: 2, to: 3 });
+    expect(answers).toHaveBeenCalledWith({ id: expect.any(String), stream: "builder", from: 2, to: 3 });
     expect(reports).toEqual([{ event: "asked", stream: "builder", from: 2, to: 3, events: 2 }]);
     arrive(2, 3);
     expect(recovery.holds("builder", 4)).toBe(false);
@@ -127,7 +134,7 @@ describe("recovery", () => {
     start([]);
     recovery.onSession(sessionWith(() => ({ events: 1 })));
     arrive(4, 6);
-    await vi.advanceTimersByTimeAsync(60_100);
+    await vi.advanceTimersByTimeAsync(GAP_GIVE_UP_MS + 100);
     expect(reports).toMatchObject([{ code: "ERR_GAP", message: "event 5 of stream builder never came" }]);
   });
 
@@ -135,16 +142,16 @@ describe("recovery", () => {
     start();
     recovery.onSession(sessionWith(() => ({ events: 1 })));
     arrive(4, 6);
-    await vi.advanceTimersByTimeAsync(30_000);
+    await vi.advanceTimersByTimeAsync(GAP_GIVE_UP_MS / 2);
     recovery.onLost();
-    await vi.advanceTimersByTimeAsync(29_000);
+    await vi.advanceTimersByTimeAsync(GAP_GIVE_UP_MS / 2 - 1000);
     expect(recovery.holds("builder", 6)).toBe(true);
     await vi.advanceTimersByTimeAsync(3_000_000);
     expect(recovery.holds("builder", 6)).toBe(false);
     expect(onReleased).toHaveBeenCalled();
     expect(codes()).not.toContain("ERR_GAP");
     recovery.onSession(sessionWith(() => ({ events: 1 })));
-    await vi.advanceTimersByTimeAsync(29_000);
+    await vi.advanceTimersByTimeAsync(GAP_GIVE_UP_MS / 2 - 1000);
     expect(codes()).not.toContain("ERR_GAP");
     await vi.advanceTimersByTimeAsync(2000);
     expect(codes().filter((code) => code === "ERR_GAP")).toHaveLength(1);
@@ -155,6 +162,8 @@ describe("recovery", () => {
     ["somebody else sealed", () => sealed(REPLAY_PROCEDURE, { events: 0 }, OLD_KEY), "ERR_NOT_OPENED"],
     ["was sealed for another procedure", () => sealed("webhook.other", { events: 0 }), "ERR_SEALED_CALL"],
     ["is the question itself", (question) => question, "ERR_REPLAY"],
+    ["is another question's", () => ({ id: randomUUID(), events: 0 }), "ERR_REPLAY"],
+    ["is a malformed question's", () => ({ id: "", error: "ERR_REPLAY_REQUEST" }), "ERR_REPLAY"],
     ["is an error", () => ({ error: "ERR_EDGE_AWAY" }), "ERR_REPLAY"],
     [
       "never comes",
@@ -176,8 +185,8 @@ describe("recovery", () => {
       recovery.onSession(sessionWith(answers));
       arrive(4, 6);
       await vi.advanceTimersByTimeAsync(600_000);
-      expect(times.map((ms) => Math.round(ms / 1000))).toEqual([2, 6, 14, 30]);
-      expect(codes()).toEqual([code, code, code, code, "ERR_GAP"]);
+      expect(times.map((ms) => Math.round(ms / 1000))).toEqual([2, 6, 14, 30, 62]);
+      expect(codes()).toEqual([code, code, code, code, code, "ERR_GAP"]);
       expect(givenUp()).toBe(1);
     },
   );
@@ -217,7 +226,7 @@ describe("recovery", () => {
     const giveUp = vi.spyOn(journal, "giveUp").mockImplementation(() => {
       throw Object.assign(new Error("full"), { code: "ERR_SQLITE_ERROR", errcode: 13 });
     });
-    await vi.advanceTimersByTimeAsync(90_000);
+    await vi.advanceTimersByTimeAsync(1.5 * GAP_GIVE_UP_MS);
     expect(codes()).toEqual(["ERR_JOURNAL"]);
     giveUp.mockRestore();
     await vi.advanceTimersByTimeAsync(5000);

@@ -517,7 +517,7 @@ describe("whatever happens", () => {
           world.emptyQueue();
           await vi.advanceTimersByTimeAsync(LONG_MS);
         }
-        await settle();
+        for (await settle(); world.adding.length > 0; await settle()) storeOne(world, model);
         expect(world.stored).toEqual(expect.arrayContaining([...model.added]));
         await world.intake.close();
       }),

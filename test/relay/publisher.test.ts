@@ -31,7 +31,13 @@ interface Started {
 async function start({
   givesReceipts = true,
   changes = [],
-}: { givesReceipts?: boolean; changes?: readonly Change[] } = {}): Promise<Started> {
+  through = (session) => session,
+}: {
+  givesReceipts?: boolean;
+  changes?: readonly Change[];
+  /** What the publisher has in place of the session. */
+  through?: (session: WampSession) => WampSession;
+} = {}): Promise<Started> {
   const bed = await startTestbed({ changes });
   const audience: boolean[] = [];
   const reports: Started["reports"] = [];
@@ -44,7 +50,7 @@ async function start({
   const running = superviseWamp({
     purpose: "test",
     join: () => join(bed, "relay"),
-    onSession: publisher.onSession,
+    onSession: (session) => publisher.onSession(through(session)),
     onLost: publisher.onLost,
     report: () => {},
     signal: stop.signal,
@@ -259,6 +265,16 @@ describe("where no receipts are given", () => {
     expect(await publisher.publish(plainEvent(2), fresh)).toEqual(later(false, 10_000));
   });
 
+  it("a topic is not taken for heard after its subscriber left, from the router's next word on", async () => {
+    const { bed, publisher, afterChange } = await start({ givesReceipts: false });
+    const listener = await afterChange(() => startBuilderPeer(bed, silence, to("push")));
+    expect(await publisher.publish(plainEvent(1), fresh)).toEqual(heard);
+    await listener.session.close();
+    // At once: nobody has looked who listens since.
+    expect(await publisher.publish(plainEvent(2), fresh)).toEqual(later(false, 10_000));
+    expect(listener.seen).toEqual(["docs-1"]);
+  });
+
   it("an event that was heard is not published again because others come and go", async () => {
     const { bed, publisher, afterChange } = await start({ givesReceipts: false });
     await afterChange(() => startBuilderPeer(bed, silence, to("push")));
@@ -376,8 +392,10 @@ describe("a router that does not let us publish", () => {
 describe("builders that share the work", () => {
   const streams = Array.from({ length: 40 }, (_, index) => `stream-${index}`);
   const sharing = { match: "wildcard" } as const;
+  const publishAll = (publisher: Publisher, seq: number) =>
+    Promise.all(streams.map((stream) => publisher.publish(plainEvent(seq, stream), fresh)));
 
-  it("get each stream's events one alone, and those that take all get them all", async () => {
+  it("get each stream's events one alone; those that take all get them all, and nobody else any", async () => {
     const { bed, publisher, reports } = await start();
     const builders = [
       await startBuilderPeer(bed, receipt, sharing),
@@ -385,10 +403,9 @@ describe("builders that share the work", () => {
       await startBuilderPeer(bed, receipt, sharing),
     ];
     const observer = await startBuilderPeer(bed, silence);
+    const listener = await startBuilderPeer(bed, silence, { match: "exact", topic: "webhook.github.push" });
     await vi.waitFor(() => expect(reports.at(-1)).toEqual(["audience", { builders: 4 }]));
-    const publishAll = (seq: number) =>
-      Promise.all(streams.map((stream) => publisher.publish(plainEvent(seq, stream), fresh)));
-    expect(await publishAll(1)).toEqual(streams.map(() => received));
+    expect(await publishAll(publisher, 1)).toEqual(streams.map(() => received));
     const shares = builders.map(({ seen }) => [...seen]);
     expect(shares.flat().toSorted()).toEqual(streams.map((stream) => `${stream}-1`).toSorted());
     expect(
@@ -400,7 +417,7 @@ describe("builders that share the work", () => {
     // The streams of the one that leaves go to the others, which keep their own.
     await builders[2]?.session.close();
     await vi.waitFor(() => expect(reports.at(-1)).toEqual(["audience", { builders: 3 }]));
-    expect(await publishAll(2)).toEqual(streams.map(() => received));
+    expect(await publishAll(publisher, 2)).toEqual(streams.map(() => received));
     const seconds = builders.map(({ seen }) => seen.filter((name) => name.endsWith("-2")));
     expect(seconds.flat()).toHaveLength(streams.length);
     expect(seconds[2]).toEqual([]);
@@ -408,6 +425,34 @@ describe("builders that share the work", () => {
       expect(seconds[at]).toEqual(
         expect.arrayContaining(shares[at]?.map((name) => name.replace(/1$/, "2")) ?? []),
       );
+    expect(listener.seen).toEqual([]);
+  });
+
+  it("get nothing before the relay knows of them, so that no event goes to two", async () => {
+    let answers = Promise.resolve();
+    const { bed, publisher, reports } = await start({
+      through: (session) => ({
+        ...session,
+        async call(...question) {
+          await answers;
+          return session.call(...question);
+        },
+      }),
+    });
+    const first = await startBuilderPeer(bed, receipt, sharing);
+    await isThere(publisher);
+    const { promise, resolve: letKnow } = Promise.withResolvers<void>();
+    answers = promise;
+    const second = await startBuilderPeer(bed, receipt, sharing);
+    expect(await publishAll(publisher, 1)).toEqual(streams.map(() => received));
+    letKnow();
+    await vi.waitFor(() => expect(reports).toContainEqual(["audience", { builders: 2 }]));
+    expect(await publishAll(publisher, 2)).toEqual(streams.map(() => received));
+    expect(second.seen.length).toBeGreaterThan(0);
+    expect(second.seen.filter((name) => !name.endsWith("-2"))).toEqual([]);
+    expect([...first.seen, ...second.seen].toSorted()).toEqual(
+      streams.flatMap((stream) => [`${stream}-1`, `${stream}-2`]).toSorted(),
+    );
   });
 
   it("lose none when the one that has a stream leaves in the middle of it", async () => {

@@ -1,4 +1,5 @@
 /** The relay as it is wired: an edge's drain, our own router, the embedded queue. */
+import { randomUUID } from "node:crypto";
 import { cpSync, existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -234,15 +235,16 @@ describe("a builder that asks for what it misses", () => {
     relay.edge.put(...events(1, 3));
     await allDone(relay);
     const asking = await joinRouter(relay.bed, "builder");
-    const kwargs = { stream: "docs", from: 2, to: 3 };
+    const id = randomUUID();
+    const missing = { stream: "docs", from: 2, to: 3 };
     const answer = await asking.call(
       "webhook.replay",
-      new Passthru(sealKwargs("webhook.replay", kwargs, shared), CRYPTOBOX, "json"),
+      new Passthru(sealKwargs("webhook.replay", { id, ...missing }, shared), CRYPTOBOX, "json"),
     );
     if (!(answer instanceof Passthru)) throw new Error("the answer is not sealed");
-    expect(openKwargs("webhook.replay", answer.bytes, shared)).toEqual({ events: 2 });
+    expect(openKwargs("webhook.replay", answer.bytes, shared)).toEqual({ id, events: 2 });
     await vi.waitFor(() => expect(builder.seen).toEqual([...names(1, 3), ...names(2, 3)]), AT_ONCE_MS);
-    expect(relay.reports).toContainEqual(["replayed", { ...kwargs, events: 2 }]);
+    expect(relay.reports).toContainEqual(["replayed", { ...missing, events: 2 }]);
   });
 });
 

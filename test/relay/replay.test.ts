@@ -15,6 +15,7 @@ import { heldEvent } from "./fake-operations.ts";
 import { scriptedDrain } from "./open-drain.ts";
 
 const PROCEDURE = "webhook.replay";
+const ID = "7f6c1f0e-3b0a-4c64-9d39-1d2a0b6b9c11";
 const shared = new Uint8Array(32).fill(1);
 const otherShared = new Uint8Array(32).fill(2);
 const foreign = new Uint8Array(32).fill(3);
@@ -75,7 +76,7 @@ describe("a builder that misses events", () => {
     const bed = await startTestbed();
     const queue = fakeQueue(3, 4, 5);
     const { reports } = await serve(bed, queue);
-    expect(await ask(bed, { stream: "docs", from: 3, to: 5 }, key)).toEqual({ events: 3 });
+    expect(await ask(bed, { id: ID, stream: "docs", from: 3, to: 5 }, key)).toEqual({ id: ID, events: 3 });
     expect(queue.retried).toEqual([3, 4, 5]);
     expect(reports).toEqual([["replayed", { stream: "docs", from: 3, to: 5, events: 3 }]]);
   });
@@ -86,7 +87,7 @@ describe("a builder that misses events", () => {
     const drain = scriptedDrain(({ id }) => ({ type: "replaying", id, events: 1 }));
     const site = scriptedDrain(() => Promise.reject(new Error("not asked")), { stream: "site" });
     await serve(bed, queue, site, drain);
-    expect(await ask(bed, { stream: "docs", from: 2, to: 8 })).toEqual({ events: 5 });
+    expect(await ask(bed, { id: ID, stream: "docs", from: 2, to: 8 })).toEqual({ id: ID, events: 5 });
     expect(queue.retried).toEqual([4, 7]);
     expect(drain.questions).toMatchObject([
       { type: "replay", of: { from: 2, to: 3 } },
@@ -101,14 +102,17 @@ describe("a builder that misses events", () => {
     const bed = await startTestbed();
     const drain = scriptedDrain(({ id }) => ({ type: "replaying", id, events: 0 }));
     await serve(bed, fakeQueue(), drain);
-    expect(await ask(bed, { stream: "docs", from: 2, to: 8 })).toEqual({ events: 0 });
+    expect(await ask(bed, { id: ID, stream: "docs", from: 2, to: 8 })).toEqual({ id: ID, events: 0 });
   });
 
   it("is told that the edge cannot be asked now", async () => {
     const bed = await startTestbed();
     await serve(bed, fakeQueue(1));
-    expect(await ask(bed, { stream: "docs", from: 1, to: 1 })).toEqual({ events: 1 });
-    expect(await ask(bed, { stream: "docs", from: 1, to: 2 })).toEqual({ error: "ERR_NO_DRAIN" });
+    expect(await ask(bed, { id: ID, stream: "docs", from: 1, to: 1 })).toEqual({ id: ID, events: 1 });
+    expect(await ask(bed, { id: ID, stream: "docs", from: 1, to: 2 })).toEqual({
+      id: ID,
+      error: "ERR_NO_DRAIN",
+    });
   });
 
   it.each<[what: string, error: Error, code: string]>([
@@ -126,24 +130,26 @@ describe("a builder that misses events", () => {
       fakeQueue(),
       scriptedDrain(() => Promise.reject(error)),
     );
-    expect(await ask(bed, { stream: "docs", from: 1, to: 2 })).toEqual({ error: code });
+    expect(await ask(bed, { id: ID, stream: "docs", from: 1, to: 2 })).toEqual({ id: ID, error: code });
     expect(reports).toMatchObject([["error", { code: expect.any(String) }]]);
     expect(JSON.stringify(reports)).not.toMatch(/secrets|10\.1/);
   });
 
   it.each<[what: string, kwargs: Record<string, unknown>]>([
-    ["no stream", { from: 1, to: 2 }],
-    ["a stream that is no name", { stream: "a/b", from: 1, to: 2 }],
-    ["number 0", { stream: "docs", from: 0, to: 2 }],
-    ["a number as text", { stream: "docs", from: "1", to: 2 }],
-    ["the end before the beginning", { stream: "docs", from: 3, to: 2 }],
-    ["too many", { stream: "docs", from: 1, to: MAX_REPLAY + 1 }],
+    ["no id", { stream: "docs", from: 1, to: 2 }],
+    ["an id that is no UUID", { id: "1", stream: "docs", from: 1, to: 2 }],
+    ["no stream", { id: ID, from: 1, to: 2 }],
+    ["a stream that is no name", { id: ID, stream: "a/b", from: 1, to: 2 }],
+    ["number 0", { id: ID, stream: "docs", from: 0, to: 2 }],
+    ["a number as text", { id: ID, stream: "docs", from: "1", to: 2 }],
+    ["the end before the beginning", { id: ID, stream: "docs", from: 3, to: 2 }],
+    ["too many", { id: ID, stream: "docs", from: 1, to: MAX_REPLAY + 1 }],
     ["nothing", {}],
   ])("is refused with %s", async (_what, kwargs) => {
     const bed = await startTestbed();
     const queue = fakeQueue(1, 2, 3);
     await serve(bed, queue);
-    expect(await ask(bed, kwargs)).toEqual({ error: "ERR_REPLAY_REQUEST" });
+    expect(await ask(bed, kwargs)).toEqual({ id: "", error: "ERR_REPLAY_REQUEST" });
     expect(queue.retried).toEqual([]);
   });
 
@@ -151,13 +157,16 @@ describe("a builder that misses events", () => {
     const bed = await startTestbed();
     const drain = scriptedDrain(({ id }) => ({ type: "replaying", id, events: MAX_REPLAY }));
     await serve(bed, fakeQueue(), drain);
-    expect(await ask(bed, { stream: "docs", from: 1, to: MAX_REPLAY })).toEqual({ events: MAX_REPLAY });
+    expect(await ask(bed, { id: ID, stream: "docs", from: 1, to: MAX_REPLAY })).toEqual({
+      id: ID,
+      events: MAX_REPLAY,
+    });
     expect(drain.questions).toHaveLength(1);
   });
 });
 
 describe("who does not hold a builder's key", () => {
-  const request = { stream: "docs", from: 1, to: 1 };
+  const request = { id: ID, stream: "docs", from: 1, to: 1 };
 
   it.each<[what: string, args: unknown[]]>([
     ["sealed with another key", [sealed(request, foreign)]],
@@ -198,11 +207,11 @@ describe("two relays at one router", () => {
     const first = await serve(bed, fakeQueue(1));
     const queue = fakeQueue(1);
     const second = await serve(bed, queue);
-    expect(await ask(bed, { stream: "docs", from: 1, to: 1 })).toEqual({ events: 1 });
+    expect(await ask(bed, { id: ID, stream: "docs", from: 1, to: 1 })).toEqual({ id: ID, events: 1 });
     expect(queue.retried).toEqual([]);
     await first.session.close();
     await vi.waitFor(async () => {
-      expect(await ask(bed, { stream: "docs", from: 1, to: 1 })).toEqual({ events: 1 });
+      expect(await ask(bed, { id: ID, stream: "docs", from: 1, to: 1 })).toEqual({ id: ID, events: 1 });
     });
     expect(queue.retried).toContain(1);
     expect([first.reports, second.reports].flat().filter(([event]) => event === "error")).toEqual([]);

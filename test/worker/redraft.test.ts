@@ -74,11 +74,10 @@ function recordOf(changes: Pick<DeliveryRecord, "body_bytes" | "altered">): Deli
   };
 }
 
-/** In the place of whatever was stored before. */
 function store(sql: OutboxSql, sealed: Uint8Array) {
   const { length: bytes } = sealed;
-  const row = { seq: 1, delivery: "delivery", topic: TOPIC, bytes, tag: sealTag(sealed), pair_key: "pair" };
-  sql.remove(1);
+  const seq = sql.nextSeq();
+  const row = { seq, delivery: "delivery", topic: TOPIC, bytes, tag: sealTag(sealed), pair_key: "pair" };
   sql.insert(row, "body", sealed, 0);
   return row;
 }
