@@ -43,9 +43,13 @@ export async function runBuilder(config: BuilderConfig, report: Report, stop: Ab
     },
   );
 
+  const leaving = new AbortController();
+  const leave = () => void intake.end().finally(() => leaving.abort());
+  signal.addEventListener("abort", leave);
+  if (signal.aborted) leave();
   const wamp = superviseWamp({
     purpose: "builder",
-    join: (isolation) => joinWamp({ ...config.router, tor: config.tor, isolation, signal }),
+    join: (isolation) => joinWamp({ ...config.router, tor: config.tor, isolation, signal: leaving.signal }),
     onSession: async (session) => {
       // The relay gives each stream to one of the builders that subscribe by wildcard.
       await session.subscribe(TOPIC_PREFIX, share ? "wildcard" : "prefix", (event) =>
@@ -55,12 +59,12 @@ export async function runBuilder(config: BuilderConfig, report: Report, stop: Ab
     },
     onLost: () => recovery.onLost(),
     report,
-    signal,
+    signal: leaving.signal,
   });
   try {
     await Promise.all([wamp, runner.ended.finally(() => failed.abort())]);
   } finally {
-    intake.end();
+    await intake.end();
     recovery.end();
     journal.close();
   }

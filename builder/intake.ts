@@ -2,6 +2,7 @@
  * The receiving half: opens and checks what comes, journals it, and answers with a receipt, or a refusal. Events that
  * come in the same turn of the event loop share one transaction, and so one wait for the disk.
  */
+import { setTimeout as sleep } from "node:timers/promises";
 import { encodeBase64 } from "../shared/bytes.ts";
 import { sealTag } from "../shared/cryptobox.ts";
 import { describeError } from "../shared/errors.ts";
@@ -16,9 +17,15 @@ import { type Rule, rulesFor } from "./rules.ts";
 
 export interface Intake {
   onEvent(session: WampSession, event: WampEvent): void;
-  /** Nothing is kept or answered any more. */
-  end(): void;
+  /**
+   * Nothing is taken any more. Resolves when the receipts that were sent have reached the router, or soon: a builder that
+   * shares its work would else leave behind what another is given, too.
+   */
+  end(): Promise<void>;
 }
+
+/** Milliseconds, at the end, for receipts to reach the router. */
+const RECEIPTS_MS = 2000;
 
 interface Opened extends Entry {
   session: WampSession;
@@ -48,6 +55,9 @@ export function makeIntake(
   const fault = makeJournalFault("events are not taken; the relay tries again", report);
   let opened: Opened[] = [];
   let turn: NodeJS.Immediate | undefined;
+  /** Receipts on their way to the router. */
+  const unsent = new Set<Promise<void>>();
+  let ended = false;
   /** What was said, and the disk could not mark as said. */
   const unmarked = new Set<string>();
 
@@ -95,9 +105,11 @@ export function makeIntake(
     const { stream, seq, id: delivery } = event.delivery;
     const receipt = encodeBase64(sealReceipt({ stream, seq, delivery, tag }, event.shared));
     const message = { stream, seq, receipt } satisfies ReceiptMessage;
-    session.publish(RECEIPT_TOPIC, message).catch((error: unknown) => {
-      report("error", { ...describeError(error), delivery });
-    });
+    const sent = session
+      .publish(RECEIPT_TOPIC, message)
+      .catch((error: unknown) => report("error", { ...describeError(error), delivery }))
+      .finally(() => unsent.delete(sent));
+    unsent.add(sent);
   }
 
   function refuse(session: WampSession, sealed: Uint8Array, error: unknown): void {
@@ -113,6 +125,7 @@ export function makeIntake(
 
   return {
     onEvent(session, { topic, passthru }) {
+      if (ended) return;
       const sealed = passthru?.bytes ?? new Uint8Array();
       try {
         const event = openEvent(topic, passthru, sharedKeys, webhookSecret);
@@ -123,8 +136,10 @@ export function makeIntake(
         refuse(session, sealed, error);
       }
     },
-    end() {
+    async end() {
+      ended = true;
       clearImmediate(turn);
+      await Promise.race([Promise.all(unsent), sleep(RECEIPTS_MS, undefined, { ref: false })]);
     },
   };
 }

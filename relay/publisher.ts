@@ -158,6 +158,9 @@ export function makePublisher({ report, givesReceipts, onAudience }: PublisherPa
     // Of those under way the first may have ended it: they are told in the order of publishing.
     if (ended.has(session)) return { type: "lost", again: false };
     ended.add(session);
+    // Whatever its socket says: nothing more is published on it, or what comes back would be so at once, for ever.
+    if (listening?.session === session) setListening(undefined, false);
+    void session.close();
     // A session may end by chance; twice with the same event, and the event is what ends it.
     const key = keyOf(event.stream, event.seq);
     const again = broken.delete(key);

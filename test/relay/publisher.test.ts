@@ -339,16 +339,18 @@ describe("a session that ends", () => {
   it("is nobody's fault when the event was published in between", async () => {
     const lost = new OnionhookError("ERR_WAMP_LOST", "lost", { retryable: true });
     const { publisher, reports } = await start();
-    const { session, fail } = faultySession();
-    await publisher.onSession(session);
-    fail.push(lost);
+    const [first, second, third] = [faultySession(), faultySession(), faultySession()];
+    await publisher.onSession(first.session);
+    first.fail.push(lost);
     expect(await publisher.publish(plainEvent(1), fresh)).toEqual(unavailable);
+    expect(publisher.isReady("docs"), "a session that failed is left, whatever its socket says").toBe(false);
+    await publisher.onSession(second.session);
     const published = publisher.publish(plainEvent(1), fresh);
     await vi.waitFor(() => expect(reports.map(([event]) => event)).toContain("published"));
     publisher.onLost();
     expect(await published).toEqual(unavailable);
-    await publisher.onSession(session);
-    fail.push(lost);
+    await publisher.onSession(third.session);
+    third.fail.push(lost);
     expect(await publisher.publish(plainEvent(1), fresh)).toEqual(unavailable);
   });
 });
