@@ -122,7 +122,7 @@ function bareOn(options: object, factory: (name: string, all: never, more?: obje
 async function bareEmbedded(): Promise<Bare> {
   const directory = join(folder, `${(places += 1)}`);
   const open = () => openPostgresIn(directory);
-  const database = keepOpen(await open(), open);
+  const database = keepOpen(await open(), open, async () => true);
   const backend = createPostgresBackend("bare", { connection: asPool(database) });
   return {
     queue: new Queue("bare", { connection: {} }, () => backend),

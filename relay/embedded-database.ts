@@ -1,7 +1,8 @@
 /**
  * The embedded database, opened anew when it fails. On a full disk PGlite answers a call with an error and the next one
- * that succeeds not at all, for ever; what it has acknowledged is in its files all the same. An instance that failed is
- * left to the garbage collector: to close it could hang, too, or write where its successor does.
+ * that succeeds not at all, for ever, and may take the whole thread with it; so calls go one after the other, and none
+ * goes to an instance that failed, or to a disk without room. What was acknowledged is in the files all the same. A failed
+ * instance is left to the garbage collector: to close it could hang, too, or write where its successor does.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { PGlite } from "@electric-sql/pglite";
@@ -23,16 +24,26 @@ const RETRY_MS = 1000;
 /** SQLSTATE classes after which an instance is not to be trusted: no resources, system error, internal error. */
 const FATAL = /^(?:53|58|XX)/;
 
-/** @param reopen opens the same directory, however it was left. */
-export function keepOpen(first: PGlite, reopen: () => Promise<PGlite>, answerMs = ANSWER_MS): Database {
+/**
+ * @param reopen opens the same directory, however it was left.
+ * @param hasRoom whether its disk has room to do so.
+ */
+export function keepOpen(
+  first: PGlite,
+  reopen: () => Promise<PGlite>,
+  hasRoom: () => Promise<boolean>,
+  answerMs = ANSWER_MS,
+): Database {
   let current: PGlite | undefined = first;
+  let last: Promise<unknown> = Promise.resolve();
   const closing = new AbortController();
 
   async function renew(failed: PGlite): Promise<void> {
     if (current !== failed) return;
     current = undefined;
     while (!closing.signal.aborted) {
-      const opened = await inTime(reopen(), answerMs).catch(() => undefined);
+      const mayOpen = await hasRoom().catch(() => false);
+      const opened = mayOpen ? await inTime(reopen(), answerMs).catch(() => undefined) : undefined;
       if (opened) {
         current = opened;
         return;
@@ -41,17 +52,23 @@ export function keepOpen(first: PGlite, reopen: () => Promise<PGlite>, answerMs 
     }
   }
 
+  async function runNow<T>(work: (db: PGlite) => Promise<T>): Promise<T> {
+    const db = current;
+    if (!db) throw unreachable("is being opened anew");
+    try {
+      return await inTime(work(db), answerMs);
+    } catch (error) {
+      const isFatal = error instanceof OnionhookError || FATAL.test(errnoCode(error) ?? "");
+      if (isFatal) void renew(db);
+      throw error;
+    }
+  }
+
   return {
-    async run(work) {
-      const db = current;
-      if (!db) throw unreachable("is being opened anew");
-      try {
-        return await inTime(work(db), answerMs);
-      } catch (error) {
-        const isFatal = error instanceof OnionhookError || FATAL.test(errnoCode(error) ?? "");
-        if (isFatal) void renew(db);
-        throw error;
-      }
+    run(work) {
+      const turn = last.then(() => runNow(work));
+      last = turn.catch(() => {});
+      return turn;
     },
     async close() {
       closing.abort();

@@ -11,17 +11,19 @@ const RESERVE_BYTES = 67_108_864;
 
 /** @param tidy frees what the store does not need any more. */
 export function makeDiskReserve(folder: string, tidy: () => Promise<void>): Reserve {
-  const hasRoom = async (): Promise<boolean> => {
-    const { bavail, bsize } = await statfs(folder);
-    return bavail * bsize >= RESERVE_BYTES;
-  };
   return {
     release: async () => false,
     async restore() {
-      if (await hasRoom()) return;
+      if (await hasRoom(folder)) return;
       await tidy();
-      if (await hasRoom()) return;
+      if (await hasRoom(folder)) return;
       throw Object.assign(new Error("the disk is nearly full"), { code: "ENOSPC" });
     },
   };
+}
+
+/** Whether the folder's disk has more free than the reserve. */
+export async function hasRoom(folder: string): Promise<boolean> {
+  const { bavail, bsize } = await statfs(folder);
+  return bavail * bsize >= RESERVE_BYTES;
 }

@@ -19,7 +19,7 @@ import type { Report } from "../shared/report.ts";
 import { type Database, keepOpen } from "./embedded-database.ts";
 import { PREPARED, asPool, openPostgresIn } from "./embedded-postgres.ts";
 import { unpackFolder } from "./prepared-folder.ts";
-import { makeDiskReserve } from "./queue-disk-reserve.ts";
+import { hasRoom, makeDiskReserve } from "./queue-disk-reserve.ts";
 import { makePostgresJobs } from "./queue-postgres-jobs.ts";
 import {
   POSTGRES_JOB_OPTIONS,
@@ -52,11 +52,13 @@ export async function openEmbeddedStore(dataDir: string, report: Report): Promis
   const unlock = lockFolder(dataDir, "ERR_QUEUE_LOCKED");
   try {
     const open = async () => {
+      // On a full disk opening can hang, and this thread with it.
+      if (!(await hasRoom(dataDir))) throw Object.assign(new Error("no room"), { code: "ENOSPC" });
       const db = await openOrRebuild(dir, report);
       await freeActive(db);
       return db;
     };
-    const database = keepOpen(await open(), open);
+    const database = keepOpen(await open(), open, () => hasRoom(dataDir));
     const reserve = makeDiskReserve(dataDir, () => database.run(tidy));
     return makeStore(database, await makeLedger(database), reserve, unlock);
   } catch (cause) {

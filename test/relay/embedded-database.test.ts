@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { PGlite } from "@electric-sql/pglite";
 import { expect, it, onTestFinished, vi } from "vitest";
 import { keepOpen } from "../../relay/embedded-database.ts";
@@ -17,9 +18,10 @@ async function open() {
     opened += 1;
     return openPostgresIn(folder);
   };
-  const database = keepOpen(await reopen(), reopen, 3000);
+  const disk = { hasRoom: true };
+  const database = keepOpen(await reopen(), reopen, async () => disk.hasRoom, 3000);
   onTestFinished(() => database.close());
-  return { database, opened: () => opened };
+  return { database, disk, opened: () => opened };
 }
 
 it("a database that gives no answer is opened anew, and has what it acknowledged", async () => {
@@ -32,12 +34,19 @@ it("a database that gives no answer is opened anew, and has what it acknowledged
 });
 
 it("so is one whose disk was full, and another error is only passed on", async () => {
-  const { database, opened } = await open();
+  const { database, disk, opened } = await open();
   await expect(database.run((db) => db.query("SELECT nothing"))).rejects.toMatchObject({ code: "42703" });
   expect(opened()).toBe(1);
   const full = Object.assign(new Error("could not extend file"), { code: "53100" });
-  await expect(database.run(() => Promise.reject(full))).rejects.toBe(full);
-  await expect(database.run(one)).rejects.toMatchObject({ code: "ERR_QUEUE_UNREACHABLE" });
+  disk.hasRoom = false;
+  const failing = database.run(() => Promise.reject(full));
+  // On its way already: it is not to reach the instance that failed.
+  const behind = expect(database.run(one)).rejects.toMatchObject({ code: "ERR_QUEUE_UNREACHABLE" });
+  await expect(failing).rejects.toBe(full);
+  await behind;
+  await sleep(2500);
+  expect(opened(), "not while there is no room").toBe(1);
+  disk.hasRoom = true;
   await vi.waitFor(async () => expect(await database.run(one)).toEqual([{ one: 1 }]), 10_000);
   expect(opened()).toBe(2);
 });
