@@ -9,7 +9,7 @@ import { describe, it } from "vitest";
 
 export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
-/** Where the test set-up makes the virtual environment of Autobahn|Python. */
+/** Where the test set-up makes the virtual environment of Crossbar.io and Autobahn|Python. */
 export const VENV = join(ROOT, ".peers", "venv");
 
 /** Where each peer's program is, and how to get it. */
@@ -19,6 +19,10 @@ const PEERS = {
   postgres: { find: () => newestPostgres() ?? inPath("initdb"), get: "apt-get install postgresql" },
   autobahn: {
     find: () => existing(join(VENV, "bin", "python")),
+    get: "apt-get install python3-venv, then npm test again",
+  },
+  crossbar: {
+    find: () => existing(join(VENV, "bin", "crossbar")),
     get: "apt-get install python3-venv, then npm test again",
   },
 } as const;
