@@ -114,6 +114,11 @@ const options = section({
   auto_ping_timeout: v.optional(milliseconds, 10_000),
   /** Bytes in a ping; ours are empty. */
   auto_ping_size: v.optional(v.number()),
+  // Three that close doors of Crossbar.io. Here they are closed: who has not joined in 10 s is thrown out,
+  // there is no page, and no version is shown.
+  open_handshake_timeout: v.optional(milliseconds),
+  enable_webstatus: v.optional(v.literal(false)),
+  show_server_version: v.optional(v.literal(false)),
 });
 
 const serializer = v.picklist(["msgpack", "cbor", "json"]);

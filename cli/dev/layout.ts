@@ -198,8 +198,10 @@ function fillCrossbar({ key }: Layout, { crossbar: path, routerPort }: Wiring): 
       },
     );
   }
-  const [{ transports }] = config.output.workers;
-  const [transport] = transports;
+  const [worker] = config.output.workers;
+  const [transport] = worker.transports;
+  // Its other transports are sockets of the place that the config is made for.
+  worker.transports = [transport];
   transport.endpoint = { type: "tcp", interface: "127.0.0.1", port: routerPort };
   const { principals } = transport.auth.cryptosign;
   for (const [principal, name] of [

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { parseRouterConfig } from "../../router/config.ts";
 import { parseVerifyKey } from "../../router/cryptosign.ts";
 import { OnionhookError } from "../../shared/errors.ts";
-import { configJson, PRINCIPALS, TRANSPORT, type Change } from "./testbed.ts";
+import { configJson, deployJson, PRINCIPALS, TRANSPORT, type Change } from "./testbed.ts";
 
 const KEYS = `${PRINCIPALS}.relay.authorized_keys`;
 const PERMISSIONS = "workers.0.realms.0.roles.0.permissions";
@@ -21,12 +21,12 @@ function faultsOf(json: unknown): string[] {
 
 describe("parseRouterConfig", () => {
   it("reads deploy/crossbar.json, under which nobody may join before keys are filled in", () => {
-    const config = parseRouterConfig(configJson(), "/etc/onionhook");
+    const config = parseRouterConfig(deployJson(), "/etc/onionhook");
     expect([...config.realms.keys()]).toEqual(["onionhook"]);
     expect([...(config.realms.get("onionhook")?.keys() ?? [])]).toEqual(["github", "builder"]);
-    expect(config.transports).toEqual([
-      {
-        endpoint: { type: "tcp", host: "127.0.0.1", port: 8080 },
+    expect(config.transports).toEqual(
+      ["onion", "local"].map((name) => ({
+        endpoint: { type: "unix", path: `/run/onionhook-crossbar/${name}/router.sock` },
         serializers: ["msgpack", "cbor", "json"],
         principals: new Map([
           ["relay", { realm: "onionhook", role: "github", keys: [] }],
@@ -36,8 +36,8 @@ describe("parseRouterConfig", () => {
         pingIntervalMs: 10_000,
         pingTimeoutMs: 10_000,
         maxConnections: undefined,
-      },
-    ]);
+      })),
+    );
   });
 
   it("listens on 127.0.0.1 where Crossbar.io, told no interface, would listen everywhere", () => {

@@ -13,10 +13,19 @@ export type Json = Record<string, unknown>;
 /** Set at a path of keys and indices inside a JSON value, e.g. `workers.0.transports.0.endpoint`. */
 export type Change = readonly [path: string, value: unknown];
 
-/** deploy/crossbar.json with changes; `undefined` takes a key away. */
+export function deployJson(): Json {
+  return JSON.parse(readFileSync(new URL("../../deploy/crossbar.json", import.meta.url), "utf8"));
+}
+
+/** deploy/crossbar.json with one transport, on TCP, and with changes; `undefined` takes a key away. */
 export function configJson(...changes: readonly Change[]): Json {
-  const json: Json = JSON.parse(readFileSync(new URL("../../deploy/crossbar.json", import.meta.url), "utf8"));
-  for (const [path, value] of changes) {
+  const json = deployJson();
+  const onTcp: Change[] = [
+    ["workers.0.transports.1", undefined],
+    ["workers.0.transports.length", 1],
+    [`${TRANSPORT}.endpoint`, { type: "tcp", interface: "127.0.0.1", port: 8080 }],
+  ];
+  for (const [path, value] of [...onTcp, ...changes]) {
     const keys = path.split(".");
     const last = keys.pop() ?? "";
     let at: Json = json;
