@@ -1,5 +1,4 @@
 /** The whole pipeline through real onion services on a private Tor network: one run for all tests here. */
-import { createRequire } from "node:module";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { afterAll, beforeAll, expect, it } from "vitest";
@@ -16,6 +15,7 @@ import { TOPIC_PREFIX } from "../../shared/topic.ts";
 import { joinWamp, type WampSession } from "../../shared/wamp/session.ts";
 import { serializers } from "../../shared/wamp/serializers.ts";
 import { startAutobahn } from "../helpers/autobahn.ts";
+import { type Body, examples, paddedPush } from "../helpers/bodies.ts";
 import { dataFolder, type Dev, eventually, processesNaming, type Ready, startDev } from "../helpers/dev.ts";
 import { describeWith } from "../helpers/peers.ts";
 
@@ -25,31 +25,7 @@ interface Example {
   body: Uint8Array;
 }
 
-const index = createRequire(import.meta.url)("@octokit/webhooks-examples/api.github.com/index.json") as {
-  name: string;
-  examples: unknown[];
-}[];
-
-/** Of the 329, five are there twice: under another GUID that is a duplicate, and no event. */
-const examples: Example[] = [
-  ...new Map(
-    index.flatMap(({ name, examples: payloads }) =>
-      payloads.map((payload) => [JSON.stringify(payload), name] as const),
-    ),
-  ),
-].map(([body, event]) => ({ event, delivery: crypto.randomUUID(), body: encodeUtf8(body) }));
-
-/** Sizes at which something changes: a row's chunk, and what people asked about. */
-function paddedPush(bytes: number): Example {
-  const empty = JSON.stringify({ ref: "refs/heads/main", padding: "" });
-  const body = encodeUtf8(
-    empty.replace(
-      '""',
-      `"${"é".repeat((bytes - empty.length) >> 1)}${(bytes - empty.length) % 2 ? "x" : ""}"`,
-    ),
-  );
-  return { event: "push", delivery: crypto.randomUUID(), body };
-}
+const example = ({ event, bytes }: Body): Example => ({ event, delivery: crypto.randomUUID(), body: bytes });
 
 describeWith("tor", "the pipeline through an onion service", () => {
   const data = dataFolder();
@@ -117,10 +93,9 @@ describeWith("tor", "the pipeline through an onion service", () => {
 
   it("brings all example payloads, and large ones, to the builder and to Autobahn|Python on every serializer", async () => {
     expect(examples).toHaveLength(324);
-    const large = [96 * 1024, 128 * 1024, 156_484, 1024 * 1024 - 1, 1024 * 1024, 1024 * 1024 + 1].map(
-      paddedPush,
-    );
-    const all = [...examples, ...large];
+    // Sizes at which something changes: a row's chunk, and what people asked about.
+    const large = [96 * 1024, 128 * 1024, 156_484, 1024 * 1024 - 1, 1024 * 1024, 1024 * 1024 + 1];
+    const all = [...examples, ...large.map(paddedPush)].map(example);
     const peers = await Promise.all(
       serializers.map(({ id }) => startAutobahn(join(data.path, "builder.json"), ready.router.local, id)),
     );

@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type DevEvent, eventually } from "../helpers/dev.ts";
 import { ROOT } from "../helpers/peers.ts";
-import { type Part, type Rig, startRig } from "../helpers/rig.ts";
+import type { Part } from "../helpers/part.ts";
+import { type Rig, startRig } from "../helpers/rig.ts";
 
 interface Said {
   code: number;

@@ -4,7 +4,8 @@ import { afterEach, describe, expect, it } from "vitest";
 import { startAutobahn } from "../helpers/autobahn.ts";
 import { eventually } from "../helpers/dev.ts";
 import { describeWith } from "../helpers/peers.ts";
-import { type Part, type Rig, startRig } from "../helpers/rig.ts";
+import { type Part, said } from "../helpers/part.ts";
+import { type Rig, startRig } from "../helpers/rig.ts";
 
 /** So many that each of two builders has some, by all odds: one in 32,768 runs has none. */
 const STREAMS = ["builder", ...Array.from({ length: 15 }, (_, index) => `builder-${index + 2}`)];
@@ -16,7 +17,6 @@ afterEach(async () => {
   rig = undefined;
 });
 
-const count = (part: Part, event: string) => part.events.filter((each) => each.event === event).length;
 const builtBy = (...parts: Part[]) =>
   parts.flatMap(({ events }) =>
     events.filter(({ event }) => event === "built").map(({ delivery }) => String(delivery)),
@@ -27,7 +27,7 @@ describe("several relays and builders", () => {
     const running = (rig = await startRig({
       relays: ["relay-one", "relay-two"],
       builders: ["builder-one", "builder-two"],
-      recipient: { streams: STREAMS.length },
+      recipients: { builder: { streams: STREAMS.length } },
     }));
     const config = (name: string) => ({
       edge: {
@@ -56,9 +56,9 @@ describe("several relays and builders", () => {
     const [relayOne, relayTwo] = relays as [Part, Part];
     const [builderOne, builderTwo] = builders as [Part, Part];
     await eventually("all are built", () => builtBy(...builders).length >= sent.length, 60_000);
-    expect(count(builderOne, "opened"), "builder-one has its share").toBeGreaterThan(0);
-    expect(count(builderTwo, "opened"), "builder-two has its share").toBeGreaterThan(0);
-    expect(count(builderOne, "opened") + count(builderTwo, "opened")).toBe(sent.length);
+    expect(said(builderOne, "opened"), "builder-one has its share").toBeGreaterThan(0);
+    expect(said(builderTwo, "opened"), "builder-two has its share").toBeGreaterThan(0);
+    expect(said(builderOne, "opened") + said(builderTwo, "opened")).toBe(sent.length);
 
     const sending = send(100);
     expect(await relayOne.end("SIGTERM")).toBe(0);
@@ -68,7 +68,7 @@ describe("several relays and builders", () => {
     builderOne.start();
     await eventually("all are built", () => new Set(builtBy(...builders)).size >= sent.length, 90_000);
     expect(builtBy(...builders).toSorted(), "none twice, none invented").toEqual(sent.toSorted());
-    expect(count(relayTwo, "drained")).toBeGreaterThan(0);
+    expect(said(relayTwo, "drained")).toBeGreaterThan(0);
   }, 240_000);
 });
 
@@ -77,19 +77,21 @@ describeWith("autobahn", "receipts off", () => {
     const running = (rig = await startRig({
       relays: ["relay-one"],
       builders: ["builder-one"],
-      recipient: { receipts: false },
+      recipients: { builder: { receipts: false } },
     }));
     const relay = running.startRelay("relay-one");
-    // Only its configuration is wanted, from which Autobahn's is made.
-    await running.startBuilder("builder-one").end("SIGKILL");
     const early = [await running.push({}), await running.push({}, "issues")];
-    await eventually("both are with the relay", () => count(relay, "drained") >= 2, 30_000);
-    expect(count(relay, "accepted")).toBe(0);
-    const builder = await startAutobahn(running.configOf("builder-one"), running.routerUrl, "msgpack");
+    await eventually("both are with the relay", () => said(relay, "drained") >= 2, 30_000);
+    expect(said(relay, "accepted")).toBe(0);
+    const builder = await startAutobahn(
+      running.configureBuilder("builder-one"),
+      running.router.url,
+      "msgpack",
+    );
     try {
       const sent = [...early, await running.push({}), await running.push({}, "issues")];
       await eventually("all arrive", () => sent.every((id) => builder.received.has(id)), 30_000);
-      await eventually("and are done", () => count(relay, "accepted") >= sent.length, 30_000);
+      await eventually("and are done", () => said(relay, "accepted") >= sent.length, 30_000);
     } finally {
       await builder.stop();
     }

@@ -1,9 +1,10 @@
-/** A builder written with Autobahn|Python alone, made from the file of `onionhook keys autobahn`. */
-import { execFileSync, spawn } from "node:child_process";
+/** Builders written with Autobahn|Python alone, made from the file of `onionhook keys autobahn`. */
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { eventually } from "./dev.ts";
 import { findPeer, howToGet, ROOT } from "./peers.ts";
 
 export interface AutobahnEvent {
@@ -14,17 +15,30 @@ export interface AutobahnEvent {
 export interface AutobahnBuilder {
   /** Events by delivery id. */
   received: Map<string, AutobahnEvent>;
+  /** Delivery ids as they came, one that came twice twice. */
+  readonly order: string[];
   stop(): Promise<void>;
 }
 
-const JOIN_MS = 30_000;
+/** A Python program that has its secrets from a file of `onionhook keys autobahn`. */
+export interface PythonPeer {
+  readonly process: ChildProcess;
+  /** Lines of its standard output, and of both its outputs together. */
+  readonly lines: string[];
+  log(): string;
+  stop(): Promise<void>;
+}
 
-/** Resolves once it has subscribed. */
-export async function startAutobahn(
+/** Python takes seconds to start on two cores that tests share. */
+const JOIN_MS = 60_000;
+
+/** Runs `test/peers/SCRIPT KEYS-FILE ARGS…`. */
+export function startPythonPeer(
+  script: string,
   builderConfig: string,
-  url: string,
-  serializer: string,
-): Promise<AutobahnBuilder> {
+  args: readonly string[],
+  onLine: (line: string) => void = () => {},
+): PythonPeer {
   const python = findPeer("autobahn");
   if (python === undefined) throw new Error(`Autobahn|Python is missing: ${howToGet("autobahn")}`);
   const folder = mkdtempSync(join(tmpdir(), "oh-autobahn-"));
@@ -38,31 +52,56 @@ export async function startAutobahn(
     "--out",
     keys,
   ]);
-  const child = spawn(python, [join(ROOT, "test/peers/autobahn-builder.py"), keys, url, serializer], {
+  const child = spawn(python, [join(ROOT, "test/peers", script), keys, ...args], {
     stdio: ["ignore", "pipe", "pipe"],
   });
-  let stderr = "";
-  child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
-  const exited = new Promise<void>((resolve) => child.once("close", () => resolve()));
-  const received = new Map<string, AutobahnEvent>();
-  const joined = new Promise<void>((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`Autobahn|Python did not join\n${stderr}`)), JOIN_MS);
-    createInterface({ input: child.stdout }).on("line", (line) => {
-      const said = JSON.parse(line) as { joined?: string } & AutobahnEvent;
-      if (said.joined === serializer) {
-        clearTimeout(timer);
-        resolve();
-      } else received.set((said.kwargs["_delivery"] as { id: string }).id, said);
-    });
-    void exited.then(() => reject(new Error(`Autobahn|Python ended\n${stderr}`)));
+  const lines: string[] = [];
+  let log = "";
+  child.stderr.setEncoding("utf8").on("data", (text: string) => (log += text));
+  createInterface({ input: child.stdout }).on("line", (line) => {
+    lines.push(line);
+    log += `${line}\n`;
+    onLine(line);
   });
-  await joined;
+  const exited = new Promise<void>((resolve) => child.once("close", () => resolve()));
   return {
-    received,
+    process: child,
+    lines,
+    log: () => log,
     async stop() {
       child.kill("SIGKILL");
       await exited;
       rmSync(folder, { recursive: true, force: true });
     },
   };
+}
+
+/** Resolves once it has subscribed. It joins again whenever its session ends. */
+export async function startAutobahn(
+  builderConfig: string,
+  url: string,
+  serializer: string,
+): Promise<AutobahnBuilder> {
+  const received = new Map<string, AutobahnEvent>();
+  const order: string[] = [];
+  let joined = false;
+  const peer = startPythonPeer("autobahn-builder.py", builderConfig, [url, serializer], (line) => {
+    if (!line.startsWith("{")) return;
+    const said = JSON.parse(line) as { joined?: string } & AutobahnEvent;
+    if (said.joined !== undefined) {
+      joined = said.joined === serializer;
+      return;
+    }
+    const { id } = said.kwargs["_delivery"] as { id: string };
+    received.set(id, said);
+    order.push(id);
+  });
+  try {
+    await eventually("Autobahn|Python joins", () => joined || peer.process.exitCode !== null, JOIN_MS);
+    if (!joined) throw new Error(`Autobahn|Python ended\n${peer.log()}`);
+  } catch (error) {
+    await peer.stop();
+    throw new Error(`Autobahn|Python did not join\n${peer.log()}`, { cause: error });
+  }
+  return { received, order, stop: peer.stop };
 }

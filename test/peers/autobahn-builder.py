@@ -2,7 +2,7 @@
 
     autobahn-builder.py KEYS-FILE URL SERIALIZER
 
-Prints one JSON object a line: {"joined": serializer}, then for each event {"topic", "kwargs"}.
+Prints one JSON object a line: {"joined": serializer} whenever it has subscribed, and for each event {"topic", "kwargs"}.
 """
 import asyncio
 import json
@@ -22,7 +22,17 @@ def tell(**fields):
 
 
 component = Component(
-    transports=[{"type": "websocket", "url": url, "serializers": [serializer], "max_retries": 0}],
+    transports=[
+        {
+            "type": "websocket",
+            "url": url,
+            "serializers": [serializer],
+            # Seconds. By default it waits half as long again after every loss, up to 300 s, and is never reset.
+            "initial_retry_delay": 0.3,
+            "retry_delay_growth": 1,
+            "retry_delay_jitter": 0,
+        }
+    ],
     realm=keys["realm"],
     authentication={"cryptosign": {"authid": keys["authid"], "privkey": keys["cryptosign_seed"]}},
 )
