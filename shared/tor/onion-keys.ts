@@ -29,7 +29,7 @@ const X25519_SPKI_PREFIX = Buffer.from("302a300506032b656e032100", "hex");
  * @throws RangeError when the seed is not 32 bytes
  */
 export function onionAddress(seed: Uint8Array): string {
-  const publicKey = rawPublic(privateKey("ed25519", seed));
+  const publicKey = onionPublicKey(seed);
   const checksum = createHash("sha3-256")
     .update(".onion checksum")
     .update(publicKey)
@@ -37,6 +37,11 @@ export function onionAddress(seed: Uint8Array): string {
     .digest()
     .subarray(0, CHECKSUM_BYTES);
   return `${base32(Buffer.concat([publicKey, checksum, VERSION])).toLowerCase()}.onion`;
+}
+
+/** The ed25519 public key of the service with this seed, 32 bytes. */
+export function onionPublicKey(seed: Uint8Array): Buffer {
+  return rawPublic(privateKey("ed25519", seed));
 }
 
 /** The seed's expanded secret key, 64 bytes: SHA-512 with the scalar's bits clamped. Secret. */
@@ -82,6 +87,14 @@ export function clientAuthText(publicKey: Uint8Array): string {
     });
   }
   return base32(raw);
+}
+
+/**
+ * What stands in a file `*.auth` of a service's `authorized_clients`.
+ * @throws OnionhookError `ERR_TOR_CLIENT_KEY`
+ */
+export function clientAuthLine(publicKey: Uint8Array): string {
+  return `descriptor:x25519:${clientAuthText(publicKey)}`;
 }
 
 /**

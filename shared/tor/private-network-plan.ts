@@ -21,17 +21,20 @@ export interface PlannedTor {
 }
 
 /**
- * The processes. Four relays beside the authority's own: three are the least with which onion services
- * work, with four a circuit can still be built while one is down.
+ * Four relays beside the authority's own: three are the least with which onion services work, with four
+ * a circuit can still be built while one is down.
  */
-export const TORS: readonly PlannedTor[] = [
+const RELAYING: readonly PlannedTor[] = [
   { name: "authority", role: "authority" },
   ...[1, 2, 3, 4].map((n) => ({ name: `relay${n}`, role: "relay" as const })),
-  { name: "client", role: "client" },
-  { name: "service", role: "service" },
 ];
 
-const RELAYING = TORS.filter(({ role }) => role === "authority" || role === "relay");
+/** The processes of a network with these clients. */
+export function makeTors(clients: readonly string[]): readonly PlannedTor[] {
+  const clientTors = clients.map((name) => ({ name, role: "client" as const }));
+  return [...RELAYING, ...clientTors, { name: "service", role: "service" }];
+}
+
 /** How many of them relay: the authority does too. */
 export const RELAYS = RELAYING.length;
 
@@ -45,8 +48,8 @@ const StoredPlan = v.object({
   ),
   /** The authority's DirPort. */
   dirPort: Port,
-  /** The client's SocksPort. */
-  socksPort: Port,
+  /** SocksPort by name, of the clients. */
+  socksPorts: v.record(v.string(), Port),
   /** `AuthorityKeys.v3Ident` and `.fingerprint`. */
   v3Ident: Fingerprint,
   fingerprint: Fingerprint,
@@ -85,8 +88,8 @@ export function torPaths(dir: string, name: string) {
 }
 
 /** @throws OnionhookError `ERR_TOR_PATH_TOO_LONG` when the folder's path leaves no room for a socket's */
-export function checkDir(dir: string): void {
-  const longest = Math.max(...TORS.map(({ name }) => Buffer.byteLength(torPaths(dir, name).control)));
+export function checkDir(dir: string, tors: readonly PlannedTor[]): void {
+  const longest = Math.max(...tors.map(({ name }) => Buffer.byteLength(torPaths(dir, name).control)));
   if (longest <= SOCKET_PATH_BYTES) return;
   const most = SOCKET_PATH_BYTES - (longest - Buffer.byteLength(dir));
   throw new OnionhookError(
@@ -97,16 +100,20 @@ export function checkDir(dir: string): void {
 }
 
 /**
- * The stored plan, when a warm start can be made of it: complete, every port free, and the authority's
- * consensus still valid at `now` (milliseconds since 1970).
+ * The stored plan, when a warm start can be made of it: complete, of the same processes, every port free,
+ * and the authority's consensus still valid at `now` (milliseconds since 1970).
  */
-export async function loadPlan(dir: string, now: number): Promise<Plan | undefined> {
+export async function loadPlan(
+  dir: string,
+  now: number,
+  tors: readonly PlannedTor[],
+): Promise<Plan | undefined> {
   const plan = readPlan(await readText(join(dir, "net.json")));
-  if (plan === undefined) return undefined;
+  if (plan === undefined || !clientsOf(tors).every((name) => name in plan.socksPorts)) return undefined;
   const consensus = await readText(join(torPaths(dir, "authority").dir, "cached-consensus"));
   const until = /^valid-until (\S+) (\S+)$/m.exec(consensus);
   if (until === null || Date.parse(`${until[1]}T${until[2]}Z`) < now + CONSENSUS_MARGIN_MS) return undefined;
-  const ports = [...Object.values(plan.orPorts), plan.dirPort, plan.socksPort];
+  const ports = [...Object.values(plan.orPorts), plan.dirPort, ...Object.values(plan.socksPorts)];
   const held = await Promise.all(ports.map((port) => hold(port).catch(() => undefined)));
   const free = held.filter((server) => server !== undefined);
   await Promise.all(free.map(release));
@@ -114,19 +121,20 @@ export async function loadPlan(dir: string, now: number): Promise<Plan | undefin
 }
 
 /** Removes what an earlier network left, and lays the ground for a new one: keys, ports, `net.json`. */
-export async function makePlan(dir: string, now: number): Promise<Plan> {
+export async function makePlan(dir: string, now: number, tors: readonly PlannedTor[]): Promise<Plan> {
   await rm(join(dir, "net.json"), { force: true });
-  await Promise.all(TORS.map(({ name }) => rm(torPaths(dir, name).dir, { recursive: true, force: true })));
-  for (const { name } of TORS) await mkdir(torPaths(dir, name).keys, { recursive: true, mode: 0o700 });
-  const [keys, ports] = await Promise.all([makeAuthorityKeys(now), freePorts(RELAYS + 2)]);
+  await Promise.all(tors.map(({ name }) => rm(torPaths(dir, name).dir, { recursive: true, force: true })));
+  for (const { name } of tors) await mkdir(torPaths(dir, name).keys, { recursive: true, mode: 0o700 });
+  const clients = clientsOf(tors);
+  const [keys, ports] = await Promise.all([makeAuthorityKeys(now), freePorts(RELAYS + 1 + clients.length)]);
   for (const [file, text] of Object.entries(keys.files)) {
     await writeFile(join(torPaths(dir, "authority").keys, file), text, { mode: 0o600 });
   }
-  const [dirPort = 0, socksPort = 0, ...orPorts] = ports;
+  const [dirPort = 0, ...others] = ports;
   const plan: Plan = {
-    orPorts: Object.fromEntries(RELAYING.map(({ name }, index) => [name, orPorts[index] ?? 0])),
+    orPorts: Object.fromEntries(RELAYING.map(({ name }, index) => [name, others[index] ?? 0])),
     dirPort,
-    socksPort,
+    socksPorts: Object.fromEntries(clients.map((name, index) => [name, others[RELAYS + index] ?? 0])),
     v3Ident: keys.v3Ident,
     fingerprint: keys.fingerprint,
     votingOffset: 0,
@@ -140,6 +148,10 @@ export async function savePlan(dir: string, plan: Plan): Promise<void> {
   const path = join(dir, "net.json");
   await writeFile(`${path}.new`, JSON.stringify(plan), { mode: 0o600 });
   await rename(`${path}.new`, path);
+}
+
+function clientsOf(tors: readonly PlannedTor[]): string[] {
+  return tors.filter(({ role }) => role === "client").map(({ name }) => name);
 }
 
 function readPlan(text: string): Plan | undefined {

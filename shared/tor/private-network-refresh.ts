@@ -1,5 +1,5 @@
 /**
- * After one tor of the private network was started again: makes the client forget what it learned
+ * After one tor of the private network was started again: makes the clients forget what they learned
  * while that tor was away. A client that failed to reach an onion service's introduction points avoids
  * them for two minutes, even when they are back (Tor's HS_CACHE_CLIENT_INTRO_STATE_MAX_AGE), unless it
  * is told to begin anew.
@@ -24,11 +24,16 @@ const CONTROL_TIMEOUT_MS = 15_000;
 const CONTROL_PAUSE_MS = 100;
 
 /**
- * Gives the client new circuits and empty caches when the service has published a descriptor, or soon
+ * Gives the clients new circuits and empty caches when the service has published a descriptor, or soon
  * when that takes long, and then once more. Resolves within half a minute.
  * @param name of the tor that was started again
  */
-export async function refreshClient(dir: string, name: string, signal: AbortSignal): Promise<void> {
+export async function refreshClients(
+  dir: string,
+  clients: readonly string[],
+  name: string,
+  signal: AbortSignal,
+): Promise<void> {
   const service = await patientControl(torPaths(dir, "service").control, signal);
   const republished = (timeoutMs: number): Promise<boolean> =>
     service
@@ -37,20 +42,24 @@ export async function refreshClient(dir: string, name: string, signal: AbortSign
         () => true,
         () => false,
       );
+  const newCircuits = async (): Promise<void> => {
+    const sockets = clients.map((client) => torPaths(dir, client).control);
+    await Promise.all(sockets.map((path) => newCircuitsOf(path, signal)));
+  };
   try {
     // The service itself always publishes again, and before that a client has nothing to find.
     const wait = name === "service" ? LATER_MS : SOON_MS;
     const isSoon = await republished(wait);
-    await newCircuits(dir, signal);
-    if (!isSoon && (await republished(LATER_MS))) await newCircuits(dir, signal);
+    await newCircuits();
+    if (!isSoon && (await republished(LATER_MS))) await newCircuits();
   } finally {
     service.close();
   }
 }
 
-async function newCircuits(dir: string, signal: AbortSignal): Promise<void> {
+async function newCircuitsOf(path: string, signal: AbortSignal): Promise<void> {
   signal.throwIfAborted();
-  const client = await patientControl(torPaths(dir, "client").control, signal);
+  const client = await patientControl(path, signal);
   try {
     await client.command("SIGNAL NEWNYM");
   } finally {

@@ -1,10 +1,10 @@
 /**
- * One attempt at starting the private network, from seven torrc files to a client and a service that
- * are bootstrapped.
+ * One attempt at starting the private network, from its torrc files to clients and a service that are
+ * bootstrapped.
  *
  * What takes time is waiting for Tor's schedules, so the schedules are moved: the authority votes as
  * soon as it has every relay's descriptor, the relays are told to look again once there is a
- * consensus, and client and service begin only then.
+ * consensus, and clients and service begin only then.
  */
 import { execFile } from "node:child_process";
 import { rm, writeFile } from "node:fs/promises";
@@ -13,9 +13,10 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { OnionhookError } from "../errors.ts";
 import { connectControl, type Control } from "./control.ts";
-import { RELAYS, TORS, savePlan, torPaths } from "./private-network-plan.ts";
+import { RELAYS, savePlan, torPaths } from "./private-network-plan.ts";
 import type { Plan, PlannedTor } from "./private-network-plan.ts";
 import { RESOLV_CONF, VOTE_DELAY_S, VOTING_INTERVAL_S, torrc } from "./private-network-torrc.ts";
+import type { HiddenService } from "./private-network-torrc.ts";
 
 /** A process that the caller owns. */
 export interface PartHandle {
@@ -33,6 +34,8 @@ export interface Attempt {
   readonly tor: string;
   readonly spawn: Spawn;
   readonly plan: Plan;
+  readonly tors: readonly PlannedTor[];
+  readonly onions: readonly HiddenService[];
   /** Filled with what was started, by name. */
   readonly parts: Map<string, PartHandle>;
   readonly warm: boolean;
@@ -61,6 +64,8 @@ const VOTE_GRACE_MS = 2500;
 export async function bringUp(attempt: Attempt, signal: AbortSignal): Promise<Plan> {
   const controls: Control[] = [];
   const watch = makeWatch(attempt, signal);
+  const torsOf = (wanted: PlannedTor["role"]): PlannedTor[] =>
+    attempt.tors.filter(({ role }) => role === wanted);
   try {
     await startTors(attempt);
     watch.progress(5);
@@ -122,10 +127,10 @@ async function agree(attempt: Attempt, authorities: Control[], watch: Watch): Pr
 }
 
 async function startTors(attempt: Attempt): Promise<void> {
-  const { dir, plan, parts, spawn, tor } = attempt;
+  const { dir, plan, parts, spawn, tor, tors } = attempt;
   await writeFile(join(dir, "resolv.conf"), RESOLV_CONF);
   await writeTorrcs(attempt, plan, false);
-  for (const { name } of TORS) {
+  for (const { name } of tors) {
     const paths = torPaths(dir, name);
     // A cookie from before would let us in nowhere; without it we wait for the new one.
     await Promise.all([rm(paths.control, { force: true }), rm(paths.cookie, { force: true })]);
@@ -134,12 +139,13 @@ async function startTors(attempt: Attempt): Promise<void> {
   }
 }
 
-async function writeTorrcs({ dir, tor: program }: Attempt, plan: Plan, networkOn: boolean): Promise<void> {
+async function writeTorrcs(attempt: Attempt, plan: Plan, networkOn: boolean): Promise<void> {
+  const { dir, onions } = attempt;
   const ownerPid = process.pid;
-  const known = await knownOptions(program);
+  const known = await knownOptions(attempt.tor);
   await Promise.all(
-    TORS.map((tor) =>
-      writeFile(torPaths(dir, tor.name).torrc, torrc({ dir, plan, tor, networkOn, ownerPid, known })),
+    attempt.tors.map((tor) =>
+      writeFile(torPaths(dir, tor.name).torrc, torrc({ dir, plan, tor, networkOn, ownerPid, known, onions })),
     ),
   );
 }
@@ -237,10 +243,6 @@ function stalled(dir: string, what: string, name: string): OnionhookError {
   });
 }
 
-function torsOf(role: PlannedTor["role"]): PlannedTor[] {
-  return TORS.filter((tor) => tor.role === role);
-}
-
 /** A control connection, or nothing while the tor is not ready for one. */
 async function tryControl(dir: string, name: string): Promise<Control | undefined> {
   return connectControl({ path: torPaths(dir, name).control }).catch((error: unknown) => {
@@ -253,9 +255,9 @@ async function tryControl(dir: string, name: string): Promise<Control | undefine
  * Ends tors of this folder that outlived their owner (they notice within 15 s; a new start is earlier).
  * Only a tor that knows the cookie in its folder is one of ours.
  */
-export async function haltLeftovers(dir: string): Promise<void> {
+export async function haltLeftovers(dir: string, tors: readonly PlannedTor[]): Promise<void> {
   await Promise.all(
-    TORS.map(async ({ name }) => {
+    tors.map(async ({ name }) => {
       const control = await tryControl(dir, name).catch(() => undefined);
       if (control === undefined) return;
       await control.command("SIGNAL HALT").catch(() => undefined);

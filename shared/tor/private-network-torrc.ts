@@ -5,7 +5,19 @@
  * Options that older tors lack (Ubuntu 22.04 has 0.4.6) are left out for them. Source: tor(1).
  */
 import { join } from "node:path";
+import { localAddressText, type LocalAddress } from "./local-socket.ts";
 import { LOOPBACK, torPaths, type Plan, type PlannedTor } from "./private-network-plan.ts";
+
+/** An onion service of the service's own torrc. */
+export interface HiddenService {
+  /** HiddenServiceDir; `writeHiddenServiceDir` fills one. */
+  readonly dir: string;
+  /** The port under the onion address. */
+  readonly port: number;
+  readonly target: LocalAddress;
+  /** Further lines about it, e.g. `HiddenServicePoWDefensesEnabled 1`. */
+  readonly options?: readonly string[];
+}
 
 export interface TorrcInput {
   readonly dir: string;
@@ -17,6 +29,8 @@ export interface TorrcInput {
   readonly ownerPid: number;
   /** The options that this tor program knows: `tor --list-torrc-options`. */
   readonly known: ReadonlySet<string>;
+  /** What the service publishes by itself. */
+  readonly onions: readonly HiddenService[];
 }
 
 /** Both only switch off what those tors do not do: 0.4.7 brought the one, 0.4.8 the other. */
@@ -37,6 +51,7 @@ export function torrc(input: TorrcInput): string {
   const lines = [...common(input), ...(relays ? relay(input) : endpoint(input))];
   if (role === "authority") lines.push(...authority(input.plan));
   if (role === "client") lines.push(...client(input));
+  if (role === "service") lines.push(...input.onions.flatMap(hiddenService));
   const unknown = NEWER_OPTIONS.filter((option) => !input.known.has(option));
   const kept = lines.filter((line) => !unknown.some((option) => line.startsWith(`${option} `)));
   return kept.join("\n") + "\n";
@@ -139,7 +154,7 @@ function client({ dir, plan, tor }: TorrcInput): string[] {
   const paths = torPaths(dir, tor.name);
   const flags = "IsolateSOCKSAuth ExtendedErrors";
   return [
-    `SocksPort ${LOOPBACK}:${plan.socksPort} ${flags}`,
+    `SocksPort ${LOOPBACK}:${plan.socksPorts[tor.name] ?? 0} ${flags}`,
     `SocksPort ${unixSocket(paths.socks, ` ${flags}`)}`,
     // Seconds; 120 by default. Here a stream needs less than one, or it never comes: one that a relay
     // refused because it was just starting is not tried elsewhere (tor 0.4.9), but the next one is.
@@ -149,6 +164,11 @@ function client({ dir, plan, tor }: TorrcInput): string[] {
     // A microdescriptor's summary of an exit policy leaves out "loopback only"; the full one has it.
     "UseMicrodescriptors 0",
   ];
+}
+
+function hiddenService({ dir, port, target, options = [] }: HiddenService): string[] {
+  const where = "path" in target ? `unix:${quote(target.path)}` : localAddressText(target);
+  return [`HiddenServiceDir ${quote(dir)}`, `HiddenServicePort ${quote(`${port} ${where}`)}`, ...options];
 }
 
 /** The value of an option that opens a unix socket: quoted once as a path and once as a value. */

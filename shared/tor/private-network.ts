@@ -1,5 +1,5 @@
 /**
- * A private Tor network on loopback: one authority, four relays, a client and a service, all real tor
+ * A private Tor network on loopback: one authority, four relays, clients and a service, all real tor
  * processes. Nothing of it leaves the machine. Its processes belong to the caller, who may start any
  * of them again with the same arguments.
  *
@@ -18,10 +18,19 @@ import { join } from "node:path";
 import { OnionhookError, describeError } from "../errors.ts";
 import type { Report } from "../report.ts";
 import { clientAuthFile } from "./onion-keys.ts";
-import { refreshClient } from "./private-network-refresh.ts";
+import { refreshClients } from "./private-network-refresh.ts";
 import { bringUp, haltLeftovers, type PartHandle, type Spawn } from "./private-network-start.ts";
-import { LOOPBACK, RELAYS, TORS, checkDir, loadPlan, makePlan, torPaths } from "./private-network-plan.ts";
+import {
+  LOOPBACK,
+  RELAYS,
+  checkDir,
+  loadPlan,
+  makePlan,
+  makeTors,
+  torPaths,
+} from "./private-network-plan.ts";
 import type { Plan } from "./private-network-plan.ts";
+import type { HiddenService } from "./private-network-torrc.ts";
 
 export type { PartHandle, Spawn } from "./private-network-start.ts";
 
@@ -33,28 +42,40 @@ export interface PrivateNetworkOptions {
   /** Starts a process; the caller may start it again whenever it dies. */
   spawn: Spawn;
   report: Report;
-  /** Onion services that the client is authorised for, each with its x25519 secret (32 bytes). */
-  clientAuth?: readonly { onion: string; secret: Uint8Array }[];
+  /** Names of the clients, each a tor of its own. One, `client`, when left out. */
+  clients?: readonly string[];
+  /** Onion services that clients are authorised for, by x25519 secret (32 bytes); the first client unless named. */
+  clientAuth?: readonly { onion: string; secret: Uint8Array; client?: string }[];
+  /** Onion services that stand in the service's torrc. */
+  onions?: readonly HiddenService[];
   /** Milliseconds since 1970. */
   now?: () => number;
 }
 
+/** `host:port` (known once started) and the path of a unix socket. */
+export interface SocksPorts {
+  readonly tcp: string;
+  readonly unix: string;
+}
+
 export interface PrivateNetwork {
   /**
-   * Resolves when client and service are bootstrapped: about 13 s cold, 3 s warm.
+   * Resolves when clients and service are bootstrapped: about 13 s cold, 3 s warm.
    * @throws OnionhookError `ERR_TOR_NETWORK` after three attempts
    */
   start(): Promise<void>;
-  /** The client's SocksPorts: `host:port` (known once started) and the path of a unix socket. */
-  readonly socks: { readonly tcp: string; readonly unix: string };
+  /** The first client's SocksPorts. */
+  readonly socks: SocksPorts;
+  socksOf(client: string): SocksPorts;
   /** Path of the control socket of the tor that serves onion services. */
   readonly serviceControl: string;
-  /** Path of the client's control socket. */
+  /** Path of the first client's control socket. */
   readonly clientControl: string;
+  controlOf(client: string): string;
   /**
    * To be called after the caller started a tor again, but not before `start()` is through. Resolves
-   * within half a minute, when the client has been told to begin anew.
-   * @throws OnionhookError `ERR_TOR_CONTROL_UNREACHABLE` when client or service stay away
+   * within half a minute, when the clients have been told to begin anew.
+   * @throws OnionhookError `ERR_TOR_CONTROL_UNREACHABLE` when a client or the service stays away
    */
   restarted(name: string): Promise<void>;
   /** Stops every process. */
@@ -66,9 +87,10 @@ const MAX_ATTEMPTS = 3;
 
 /** @throws OnionhookError `ERR_TOR_PATH_TOO_LONG` */
 export function makePrivateNetwork(options: PrivateNetworkOptions): PrivateNetwork {
-  const { dir, report, now = Date.now } = options;
-  checkDir(dir);
-  const clientControl = torPaths(dir, "client").control;
+  const { dir, report, now = Date.now, clients = ["client"], clientAuth = [], onions = [] } = options;
+  const tors = makeTors(clients);
+  const [firstClient = ""] = clients;
+  checkDir(dir, tors);
   const serviceControl = torPaths(dir, "service").control;
   const closing = new AbortController();
   const parts = new Map<string, PartHandle>();
@@ -81,12 +103,19 @@ export function makePrivateNetwork(options: PrivateNetworkOptions): PrivateNetwo
   }
 
   async function attempt(fresh: boolean): Promise<void> {
-    const warm = fresh ? undefined : await loadPlan(dir, now());
-    plan = warm ?? (await makePlan(dir, now()));
-    await writeClientAuth(dir, options.clientAuth ?? []);
+    const warm = fresh ? undefined : await loadPlan(dir, now(), tors);
+    plan = warm ?? (await makePlan(dir, now(), tors));
+    await Promise.all(
+      clients.map((name) =>
+        writeClientAuth(
+          torPaths(dir, name).clientAuth,
+          clientAuth.filter(({ client = firstClient }) => client === name),
+        ),
+      ),
+    );
     const progress = (percent: number): void => report("tor", { progress: percent, relays: RELAYS });
     plan = await bringUp(
-      { ...options, plan, parts, warm: warm !== undefined, progress, now },
+      { ...options, plan, tors, onions, parts, warm: warm !== undefined, progress, now },
       closing.signal,
     );
   }
@@ -94,7 +123,7 @@ export function makePrivateNetwork(options: PrivateNetworkOptions): PrivateNetwo
   async function start(): Promise<void> {
     await mkdir(dir, { recursive: true, mode: 0o700 });
     await chmod(dir, 0o700);
-    await haltLeftovers(dir);
+    await haltLeftovers(dir, tors);
     for (let attempts = 1; ; attempts += 1) {
       closing.signal.throwIfAborted();
       try {
@@ -113,20 +142,26 @@ export function makePrivateNetwork(options: PrivateNetworkOptions): PrivateNetwo
     }
   }
 
+  const socksOf = (client: string): SocksPorts => ({
+    get tcp() {
+      const port = plan?.socksPorts[client];
+      if (port === undefined) throw new Error(`the private network has not been started with ${client}`);
+      return `${LOOPBACK}:${port}`;
+    },
+    unix: torPaths(dir, client).socks,
+  });
+  const controlOf = (client: string): string => torPaths(dir, client).control;
+
   return {
     start,
-    socks: {
-      get tcp() {
-        if (plan === undefined) throw new Error("the private network has not been started");
-        return `${LOOPBACK}:${plan.socksPort}`;
-      },
-      unix: torPaths(dir, "client").socks,
-    },
+    socks: socksOf(firstClient),
+    socksOf,
     serviceControl,
-    clientControl,
+    clientControl: controlOf(firstClient),
+    controlOf,
     async restarted(name) {
-      if (name === "client" || closing.signal.aborted) return;
-      await refreshClient(dir, name, closing.signal).catch((error: unknown) => {
+      if (clients.includes(name) || closing.signal.aborted) return;
+      await refreshClients(dir, clients, name, closing.signal).catch((error: unknown) => {
         if (!closing.signal.aborted) throw error;
       });
     },
@@ -137,11 +172,10 @@ export function makePrivateNetwork(options: PrivateNetworkOptions): PrivateNetwo
   };
 }
 
-async function writeClientAuth(dir: string, clients: readonly { onion: string; secret: Uint8Array }[]) {
-  const folder = torPaths(dir, "client").clientAuth;
+async function writeClientAuth(folder: string, services: readonly { onion: string; secret: Uint8Array }[]) {
   await rm(folder, { recursive: true, force: true });
   await mkdir(folder, { recursive: true, mode: 0o700 });
-  for (const [index, { onion, secret }] of clients.entries()) {
+  for (const [index, { onion, secret }] of services.entries()) {
     const file = join(folder, `${index}.auth_private`);
     await writeFile(file, clientAuthFile(onion, secret), { mode: 0o600 });
   }
@@ -155,9 +189,7 @@ function isWorthRetrying(error: unknown): boolean {
 function gaveUp(dir: string, cause: unknown): OnionhookError {
   const { message } = describeError(cause);
   return new OnionhookError("ERR_TOR_NETWORK", `the private Tor network did not start: ${message}`, {
-    hint: `Read the logs: ${TORS.map(({ name }) => torPaths(dir, name).log)
-      .slice(0, 1)
-      .join()} and its siblings.`,
+    hint: `Read the logs: ${torPaths(dir, "authority").log} and its siblings.`,
     retryable: true,
     cause,
   });

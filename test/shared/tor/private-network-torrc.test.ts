@@ -1,11 +1,11 @@
 import { describe, expect, it } from "vitest";
-import { TORS, type Plan, type Role } from "../../../shared/tor/private-network-plan.ts";
+import { makeTors, type Plan, type Role } from "../../../shared/tor/private-network-plan.ts";
 import { RESOLV_CONF, torrc } from "../../../shared/tor/private-network-torrc.ts";
 
 const plan: Plan = {
   orPorts: { authority: 5001, relay1: 5002, relay2: 5003, relay3: 5004, relay4: 5005 },
   dirPort: 7000,
-  socksPort: 9000,
+  socksPorts: { client: 9000, other: 9001 },
   v3Ident: "A".repeat(40),
   fingerprint: "B".repeat(40),
   votingOffset: 42,
@@ -13,14 +13,33 @@ const plan: Plan = {
 
 const known = new Set(["VanguardsLiteEnabled", "ConfluxEnabled"]);
 
+const tors = makeTors(["client", "other"]);
+const onions = [
+  {
+    dir: "/data/hs dir",
+    port: 80,
+    target: { path: "/run/router sock" },
+    options: ["HiddenServicePoWDefensesEnabled 1"],
+  },
+  { dir: "/data/second", port: 81, target: { host: "127.0.0.1", port: 8080 } },
+];
+
 function text(role: Role, networkOn = true, dir = "/data/tor"): string[] {
-  const tor = TORS.find((each) => each.role === role) ?? { name: role, role };
-  return torrc({ dir, plan, tor, networkOn, ownerPid: 1234, known }).split("\n");
+  const tor = tors.find((each) => each.role === role) ?? { name: role, role };
+  return torrc({ dir, plan, tor, networkOn, ownerPid: 1234, known, onions }).split("\n");
 }
 
 describe("torrc", () => {
-  it.each(TORS)("keeps $name on loopback and to its own authority", (tor) => {
-    const lines = torrc({ dir: "/data/tor", plan, tor, networkOn: true, ownerPid: 1234, known }).split("\n");
+  it.each(tors)("keeps $name on loopback and to its own authority", (tor) => {
+    const lines = torrc({
+      dir: "/data/tor",
+      plan,
+      tor,
+      networkOn: true,
+      ownerPid: 1234,
+      known,
+      onions,
+    }).split("\n");
     expect(lines).toContain("TestingTorNetwork 1");
     expect(lines).toContain("OutboundBindAddress 127.0.0.1");
     expect(lines).toContain("__OwningControllerProcess 1234");
@@ -32,7 +51,15 @@ describe("torrc", () => {
 
   it("leaves out what an older tor would stop at", () => {
     const tor = { name: "client", role: "client" } as const;
-    const old = torrc({ dir: "/data/tor", plan, tor, networkOn: true, ownerPid: 1234, known: new Set() });
+    const old = torrc({
+      dir: "/data/tor",
+      plan,
+      tor,
+      networkOn: true,
+      ownerPid: 1234,
+      known: new Set(),
+      onions,
+    });
     expect(text("client").join("\n")).toMatch(/^VanguardsLiteEnabled 0$[^]*^ConfluxEnabled 0$/m);
     expect(old).not.toMatch(/VanguardsLite|Conflux/);
     expect(old).toContain("TestingTorNetwork 1");
@@ -60,6 +87,24 @@ describe("torrc", () => {
       'SocksPort "unix:\\"/data/tor/client/socks\\" IsolateSOCKSAuth ExtendedErrors"',
     ]);
     expect(text("service")).toContain("SocksPort 0");
+  });
+
+  it("gives each client SocksPorts of its own", () => {
+    const other = { name: "other", role: "client" } as const;
+    const lines = torrc({ dir: "/data/tor", plan, tor: other, networkOn: true, ownerPid: 1, known, onions });
+    expect(lines).toContain("SocksPort 127.0.0.1:9001 IsolateSOCKSAuth");
+    expect(lines).toContain('ClientOnionAuthDir "/data/tor/other/onion-auth"');
+  });
+
+  it("names the service's onion services, each followed by what is about it", () => {
+    expect(text("service").filter((line) => line.startsWith("HiddenService"))).toEqual([
+      'HiddenServiceDir "/data/hs dir"',
+      'HiddenServicePort "80 unix:\\"/run/router sock\\""',
+      "HiddenServicePoWDefensesEnabled 1",
+      'HiddenServiceDir "/data/second"',
+      'HiddenServicePort "81 127.0.0.1:8080"',
+    ]);
+    expect(text("client").join()).not.toContain("HiddenService");
   });
 
   it("quotes folders with spaces, # and quotes", () => {
