@@ -4,11 +4,10 @@
  * Source: Tor's control-spec.
  */
 import { randomBytes } from "node:crypto";
-import { readFile } from "node:fs/promises";
 import type net from "node:net";
 import { OnionhookError, errnoCode } from "../errors.ts";
-import { COOKIE_BYTES, NONCE_BYTES, answerChallenge, cookiePath } from "./control-auth.ts";
-import { NO_REPLY, readReplies, type Reply, type ReplyState } from "./control-reply.ts";
+import { NONCE_BYTES, answerChallenge, cookiePath, readCookie } from "./control-auth.ts";
+import { EVENT_CODE, NO_REPLY, readReplies, type Reply, type ReplyState } from "./control-reply.ts";
 import { stopReason, withDeadline, type Limit } from "./deadline.ts";
 import { connectLocal, localAddressText, type LocalAddress } from "./local-socket.ts";
 
@@ -16,7 +15,8 @@ export interface Control {
   /**
    * Sends one command line and waits for its reply. Commands may be sent without waiting.
    * @throws OnionhookError `ERR_TOR_CONTROL` when Tor refuses it (4xx, 5xx), naming the command's
-   *   first word and the code only; `ERR_TOR_CONTROL_CLOSED` when the connection ends first
+   *   first word and the code only; `ERR_TOR_CONTROL_CLOSED` when the connection ends first;
+   *   `ERR_TOR_CONTROL_TIMEOUT` when no answer came in {@link ANSWER_TIMEOUT_MS}, which ends the connection
    */
   command(line: string): Promise<Reply>;
   /** The value of one GETINFO key. */
@@ -29,6 +29,11 @@ export interface Control {
    * @throws OnionhookError `ERR_TOR_CONTROL_TIMEOUT`, `ERR_TOR_CONTROL_CLOSED`
    */
   waitFor(name: string, matches: (text: string) => boolean, limit: Limit): Promise<string>;
+  /**
+   * Has `listener` called with the first line, after its name, of every event of that name, until the connection
+   * ends. Resolves when Tor has agreed; events may come before.
+   */
+  subscribe(name: string, listener: (text: string) => void): Promise<void>;
   /** Resolves when the connection has ended, however it ended. */
   readonly closed: Promise<void>;
   /** Ends the connection; onion services that belong to it end with it. */
@@ -38,8 +43,8 @@ export interface Control {
 /** Milliseconds to connect and authenticate; on one machine it takes a few. */
 const CONNECT_TIMEOUT_MS = 5000;
 
-/** The code of an event (control-spec, "Asynchronous events"). */
-const EVENT_CODE = 650;
+/** Milliseconds for a command's answer: tor answers within one turn of its loop, which may be a busy one. */
+const ANSWER_TIMEOUT_MS = 30_000;
 
 /**
  * Connects and authenticates with Tor's cookie.
@@ -68,11 +73,7 @@ export async function connectControl(address: LocalAddress, limit: Partial<Limit
 }
 
 async function authenticate(control: Control): Promise<void> {
-  const path = cookiePath(await control.command("PROTOCOLINFO 1"));
-  const cookie = await readFile(path).catch((cause: unknown) => {
-    throw badCookie(errnoCode(cause) ?? "unknown error", cause);
-  });
-  if (cookie.length !== COOKIE_BYTES) throw badCookie(`${cookie.length} bytes instead of ${COOKIE_BYTES}`);
+  const cookie = await readCookie(cookiePath(await control.command("PROTOCOLINFO 1")));
   const nonce = randomBytes(NONCE_BYTES);
   const challenge = await control.command(`AUTHCHALLENGE SAFECOOKIE ${nonce.toString("hex")}`);
   await control.command(`AUTHENTICATE ${answerChallenge(cookie, nonce, challenge)}`);
@@ -83,6 +84,7 @@ interface Pending {
   reject(error: Error): void;
   /** The command's first word, e.g. `GETINFO`. */
   verb: string;
+  timer: NodeJS.Timeout;
 }
 
 /** The protocol over a connected socket, before authentication. */
@@ -96,7 +98,10 @@ function makeControl(socket: net.Socket): Control {
   const closed = new Promise<void>((resolve) => {
     socket.once("close", () => {
       ended ??= connectionEnded();
-      for (const waiting of pending.splice(0)) waiting.reject(ended);
+      for (const waiting of pending.splice(0)) {
+        clearTimeout(waiting.timer);
+        waiting.reject(ended);
+      }
       resolve();
     });
   });
@@ -109,10 +114,14 @@ function makeControl(socket: net.Socket): Control {
       state = next;
       for (const reply of replies) receive(reply);
     } catch (error) {
-      if (error instanceof OnionhookError) ended = error;
-      socket.destroy();
+      end(error instanceof OnionhookError ? error : undefined);
     }
   });
+
+  function end(reason?: OnionhookError): void {
+    ended ??= reason;
+    socket.destroy();
+  }
 
   function receive(reply: Reply): void {
     if (reply[0].code === EVENT_CODE) {
@@ -121,27 +130,52 @@ function makeControl(socket: net.Socket): Control {
       return;
     }
     const asked = pending.shift();
+    // Whose answer any later reply is would be a guess.
+    if (asked === undefined) return end(unasked());
+    clearTimeout(asked.timer);
     const { code } = reply.at(-1) ?? reply[0];
-    if (code >= 400) asked?.reject(refused(asked.verb, code));
-    else asked?.resolve(reply);
+    if (code >= 400) asked.reject(refused(asked.verb, code));
+    else asked.resolve(reply);
   }
 
   function command(line: string): Promise<Reply> {
     if (/[\r\n]/.test(line)) return Promise.reject(new RangeError("command: one line"));
     if (ended !== undefined) return Promise.reject(ended);
     return new Promise((resolve, reject) => {
-      pending.push({ resolve, reject, verb: line.split(" ", 1)[0] ?? "" });
+      const timer = setTimeout(() => end(timedOut()), ANSWER_TIMEOUT_MS);
+      pending.push({ resolve, reject, verb: line.split(" ", 1)[0] ?? "", timer });
       socket.write(`${line}\r\n`, "latin1");
     });
+  }
+
+  /** Nothing to do when Tor already sends them. */
+  async function askFor(name: string): Promise<void> {
+    if (subscribed.has(name)) return;
+    subscribed.add(name);
+    try {
+      // Each SETEVENTS replaces the one before.
+      await command(`SETEVENTS ${[...subscribed].join(" ")}`);
+    } catch (error) {
+      subscribed.delete(name);
+      throw error;
+    }
   }
 
   return {
     command,
     closed,
-    close: () => void socket.destroy(),
+    close: () => end(),
     async getInfo(key) {
-      const [line] = await command(`GETINFO ${key}`);
+      const lines = await command(`GETINFO ${key}`);
+      const line = lines.find(({ text }) => text.startsWith(`${key}=`));
+      if (line === undefined) throw refused("GETINFO", lines[0].code);
       return line.data ?? line.text.slice(key.length + "=".length);
+    },
+    async subscribe(wanted, listener) {
+      listeners.add((name, text) => {
+        if (name === wanted) listener(text);
+      });
+      await askFor(wanted);
     },
     waitFor: (wanted, matches, limit) =>
       withDeadline(limit, timedOut, async (stop) => {
@@ -155,10 +189,7 @@ function makeControl(socket: net.Socket): Control {
           void closed.then(() => reject(ended ?? connectionEnded()));
         });
         try {
-          const isNew = !subscribed.has(wanted);
-          subscribed.add(wanted);
-          const asked = isNew ? command(`SETEVENTS ${[...subscribed].join(" ")}`) : undefined;
-          const [text] = await Promise.all([event, asked]);
+          const [text] = await Promise.all([event, askFor(wanted)]);
           return text;
         } finally {
           if (listener !== undefined) listeners.delete(listener);
@@ -174,12 +205,9 @@ function refused(verb: string, code: number): OnionhookError {
   });
 }
 
-function badCookie(what: string, cause?: unknown): OnionhookError {
-  return new OnionhookError("ERR_TOR_CONTROL_AUTH", `Tor's cookie file cannot be used: ${what}`, {
-    hint: "This user must be able to read Tor's CookieAuthFile.",
-    // A Tor that is just starting writes it a moment after it listens.
-    retryable: true,
-    cause,
+function unasked(): OnionhookError {
+  return new OnionhookError("ERR_TOR_CONTROL_PROTOCOL", "Tor's control port answered what was not asked", {
+    hint: "Check the address of Tor's ControlPort or ControlSocket.",
   });
 }
 

@@ -1,79 +1,36 @@
-import { createHmac } from "node:crypto";
+import { execFileSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, symlink, writeFile } from "node:fs/promises";
 import net from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { cookiePath } from "../../../shared/tor/control-auth.ts";
 import { connectControl } from "../../../shared/tor/control.ts";
+import { COOKIE, fakeTorFolder, startFakeTor, type FakeTor, type FakeTorOptions } from "./fake-tor.ts";
 
-const COOKIE = Buffer.alloc(32, 7);
 let folder: string;
 let server: net.Server | undefined;
-let lines: string[];
+let tor: FakeTor | undefined;
+let lines: readonly string[];
+let remove: () => Promise<void>;
 
 beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), "control-"));
-  lines = [];
+  ({ path: folder, remove } = await fakeTorFolder());
 });
 
 afterEach(async () => {
   const open = server;
   server = undefined;
   if (open !== undefined) await new Promise((resolve) => open.close(resolve));
-  await rm(folder, { recursive: true });
+  await tor?.close();
+  tor = undefined;
+  await remove();
 });
 
-interface FakeTor {
-  /** What tor believes the cookie to be. */
-  cookie?: Buffer;
-  cookieFile?: string;
-  /** Answers a command after authentication. */
-  answer?: (line: string, socket: net.Socket) => string | undefined;
-}
-
-/** A control port that authenticates as tor does. */
-async function fakeTor({ cookie = COOKIE, cookieFile = join(folder, "cookie"), answer }: FakeTor = {}) {
-  const path = join(folder, "control");
-  server = net.createServer((socket) => {
-    let clientHash = "";
-    let rest = "";
-    socket.on("error", () => undefined);
-    socket.on("data", (chunk: Buffer) => {
-      const pieces = (rest + chunk.toString("latin1")).split("\r\n");
-      rest = pieces.pop() ?? "";
-      for (const line of pieces) {
-        lines.push(line);
-        const [verb, ...words] = line.split(" ");
-        if (verb === "PROTOCOLINFO") {
-          const quoted = cookieFile.replace(/["\\]/g, "\\$&");
-          socket.write(`250-PROTOCOLINFO 1\r\n250-AUTH METHODS=COOKIE,SAFECOOKIE COOKIEFILE="${quoted}"\r\n`);
-          socket.write('250-VERSION Tor="0.4.9.11"\r\n250 OK\r\n');
-        } else if (verb === "AUTHCHALLENGE") {
-          const serverNonce = Buffer.alloc(32, 9);
-          const message = Buffer.concat([cookie, Buffer.from(words[1] ?? "", "hex"), serverNonce]);
-          const hash = (name: string) =>
-            createHmac("sha256", name).update(message).digest("hex").toUpperCase();
-          clientHash = hash("Tor safe cookie authentication controller-to-server hash");
-          const serverHash = hash("Tor safe cookie authentication server-to-controller hash");
-          socket.write(
-            `250 AUTHCHALLENGE SERVERHASH=${serverHash} SERVERNONCE=${serverNonce.toString("hex").toUpperCase()}\r\n`,
-          );
-        } else if (verb === "AUTHENTICATE") {
-          socket.write(
-            words[0]?.toUpperCase() === clientHash ? "250 OK\r\n" : "515 Authentication failed\r\n",
-          );
-        } else {
-          socket.write(answer?.(line, socket) ?? "250 OK\r\n");
-        }
-      }
-    });
-  });
-  server.listen(path);
-  await once(server, "listening");
-  await writeFile(join(folder, "cookie"), COOKIE);
-  return { path };
+async function fakeTor(options: FakeTorOptions = {}) {
+  tor = await startFakeTor(folder, options);
+  ({ lines } = tor);
+  return tor.address;
 }
 
 describe("connectControl", () => {
@@ -95,6 +52,40 @@ describe("connectControl", () => {
     expect(lines.join()).not.toContain("AUTHENTICATE");
   });
 
+  it.each([
+    "AUTH METHODS=NULL",
+    "AUTH METHODS=HASHEDPASSWORD",
+    'AUTH METHODS=COOKIE COOKIEFILE="/x"',
+    'AUTH METHODS=SAFECOOKIE COOKIEFILE="control_auth_cookie"',
+  ])("sends nothing to a Tor that offers %s", async (auth) => {
+    const address = await fakeTor({ auth });
+    await expect(connectControl(address)).rejects.toMatchObject({ code: "ERR_TOR_CONTROL_AUTH" });
+    expect(lines).toEqual(["PROTOCOLINFO 1"]);
+  });
+
+  it.each([
+    ["garbage", "SSH-2.0-OpenSSH_9.2\r\n", "ERR_TOR_CONTROL_PROTOCOL"],
+    ["a line without end", "x".repeat(4 * 1024 * 1024), "ERR_TOR_CONTROL_PROTOCOL"],
+    ["what was not asked", "250 OK\r\n250 OK\r\n", "ERR_TOR_CONTROL_PROTOCOL"],
+    ["half an answer, and hangs up", "250-PROTOCOLINFO 1\r\n250-AU", "ERR_TOR_CONTROL_CLOSED"],
+    ["nothing, and hangs up", "", "ERR_TOR_CONTROL_CLOSED"],
+  ])("ends with whoever says %s", async (_what, words, code) => {
+    const path = join(folder, "other");
+    const open = net
+      .createServer((socket) =>
+        socket
+          .resume()
+          .on("error", () => undefined)
+          .end(words),
+      )
+      .listen(path);
+    server = open;
+    await once(open, "listening");
+    // A second answer may come only after the first has led to another question.
+    const expected = words.startsWith("250 OK") ? /^ERR_TOR_CONTROL_(PROTOCOL|AUTH|CLOSED)$/ : code;
+    await expect(connectControl({ path })).rejects.toMatchObject({ code: expect.stringMatching(expected) });
+  });
+
   it("finds a cookie whose path has quotes and backslashes", async () => {
     const cookieFile = join(folder, 'a "quoted" \\ path');
     await writeFile(cookieFile, COOKIE);
@@ -103,8 +94,26 @@ describe("connectControl", () => {
     await control.closed;
   });
 
-  it("says when the cookie cannot be read, may be retried", async () => {
-    const address = await fakeTor({ cookieFile: join(folder, "none") });
+  it("opens a cookie whose path is not UTF-8, escaped in octal", async () => {
+    const path = Buffer.concat([Buffer.from(`${folder}/`), Buffer.of(0xff, 0xe9), Buffer.from(" é\t")]);
+    await writeFile(path, COOKIE);
+    const escaped = [...path].map((byte) => `\\${byte.toString(8).padStart(3, "0")}`).join("");
+    const auth = `AUTH METHODS=SAFECOOKIE COOKIEFILE="${escaped}"`;
+    const control = await connectControl(await fakeTor({ auth }));
+    control.close();
+    await control.closed;
+  });
+
+  it.each([
+    ["is not there", async () => {}],
+    ["is too short", (path: string) => writeFile(path, "short")],
+    ["has no end", (path: string) => symlink("/dev/zero", path)],
+    ["is a pipe that nobody writes to", async (path: string) => void execFileSync("mkfifo", [path])],
+    ["is a folder", (path: string) => mkdir(path)],
+  ])("says when the cookie %s, may be retried", async (_what, make) => {
+    const cookieFile = join(folder, "other");
+    await make(cookieFile);
+    const address = await fakeTor({ cookieFile });
     await expect(connectControl(address)).rejects.toMatchObject({
       code: "ERR_TOR_CONTROL_AUTH",
       retryable: true,
@@ -174,6 +183,53 @@ describe("a control connection", () => {
     await control.closed;
   });
 
+  it("keeps events apart from the answer between whose lines they come", async () => {
+    const answer = (line: string) =>
+      line.startsWith("GETINFO")
+        ? "250-a=1\r\n650 STATUS_CLIENT NOTICE X\r\n250+b=\r\n..\r\n.\r\n650-STATUS_CLIENT NOTICE Y\r\n650 OK\r\n250 OK\r\n"
+        : undefined;
+    const control = await connectControl(await fakeTor({ answer }));
+    const events: string[] = [];
+    await control.subscribe("STATUS_CLIENT", (text) => events.push(text));
+    expect(await control.getInfo("b")).toBe(".");
+    expect(await control.getInfo("a")).toBe("1");
+    expect(events).toEqual(["NOTICE X", "NOTICE Y", "NOTICE X", "NOTICE Y"]);
+    await control.subscribe("STATUS_CLIENT", () => {});
+    await control.subscribe("CIRC", () => {});
+    expect(lines.filter((line) => line.startsWith("SETEVENTS"))).toEqual([
+      "SETEVENTS STATUS_CLIENT",
+      "SETEVENTS STATUS_CLIENT CIRC",
+    ]);
+    control.close();
+    await control.closed;
+  });
+
+  it("may ask again for an event that Tor did not know", async () => {
+    const answer = (line: string) => (line.includes("NEWER") ? "552 Unrecognized event\r\n" : undefined);
+    const control = await connectControl(await fakeTor({ answer }));
+    await expect(control.subscribe("NEWER", () => {})).rejects.toMatchObject({ code: "ERR_TOR_CONTROL" });
+    await control.subscribe("CIRC", () => {});
+    expect(lines.at(-1)).toBe("SETEVENTS CIRC");
+    control.close();
+    await control.closed;
+  });
+
+  it("ends when a command is not answered in time", async () => {
+    const control = await connectControl(await fakeTor({ answer: () => "" }));
+    vi.useFakeTimers();
+    try {
+      const asked = expect(control.getInfo("version")).rejects.toMatchObject({
+        code: "ERR_TOR_CONTROL_TIMEOUT",
+      });
+      await vi.advanceTimersByTimeAsync(30_000);
+      vi.useRealTimers();
+      await asked;
+      await control.closed;
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
   it("gives up waiting after its time", async () => {
     const control = await connectControl(await fakeTor());
     const event = control.waitFor("HS_DESC", () => true, { timeoutMs: 30 });
@@ -199,14 +255,31 @@ describe("a control connection", () => {
 });
 
 describe("cookiePath", () => {
-  it("understands every escape of a quoted string", () => {
-    const text = 'AUTH METHODS=SAFECOOKIE COOKIEFILE="/a \\"b\\"\\\\\\303\\251\\tc"';
-    expect(cookiePath([{ code: 250, text }])).toBe('/a "b"\\é\tc');
+  it.each([
+    ['"/a \\"b\\"\\\\\\303\\251\\tc"', '/a "b"\\é\tc'],
+    ['"/run/tor/control.authcookie"', "/run/tor/control.authcookie"],
+    ['"/METHODS=NULL COOKIEFILE=\\"/x"', '/METHODS=NULL COOKIEFILE="/x'],
+  ])("understands every escape of the quoted string %s", (quoted, path) => {
+    for (const methods of ["SAFECOOKIE", "COOKIE,SAFECOOKIE", "SAFECOOKIE,HASHEDPASSWORD,NULL"]) {
+      const text = `AUTH METHODS=${methods} COOKIEFILE=${quoted}`;
+      expect(cookiePath([{ code: 250, text }]).toString()).toBe(path);
+    }
   });
 
-  it.each(["AUTH METHODS=NULL", 'AUTH METHODS=COOKIE COOKIEFILE="/x"', "VERSION"])("refuses %j", (text) => {
+  it.each([
+    ["AUTH METHODS=NULL", "lets anybody in"],
+    ["AUTH METHODS=HASHEDPASSWORD", "does not offer"],
+    ['AUTH METHODS=COOKIE COOKIEFILE="/x"', "does not offer"],
+    ['AUTH METHODS=NULL COOKIEFILE="/METHODS=SAFECOOKIE"', "lets anybody in"],
+    ["AUTH METHODS=SAFECOOKIE", "does not offer"],
+    ['AUTH METHODS=SAFECOOKIE COOKIEFILE="x"', "not an absolute"],
+    ['AUTH METHODS=SAFECOOKIE COOKIEFILE=""', "not an absolute"],
+    ['AUTH METHODS=SAFECOOKIE COOKIEFILE="/a\\000b"', "not an absolute"],
+    ['AUTH METHODS=SAFECOOKIE COOKIEFILE="/a\\777b"', "not an absolute"],
+    ["VERSION", "does not offer"],
+  ])("refuses %j", (text, why) => {
     expect(() => cookiePath([{ code: 250, text }])).toThrow(
-      expect.objectContaining({ code: "ERR_TOR_CONTROL_AUTH" }),
+      expect.objectContaining({ code: "ERR_TOR_CONTROL_AUTH", message: expect.stringContaining(why) }),
     );
   });
 });
