@@ -11,6 +11,8 @@ import { dial, type SocksProxy } from "../tor/socks.ts";
 
 export interface WebSocketTarget {
   url: string;
+  /** Who is reached there, for errors: "the edge", "the router". */
+  peer: string;
   /** Subprotocols, the preferred one first; the server must choose one. */
   protocols: string[];
   /** Tor's SOCKS port; `none` is the spoken choice to dial directly, on loopback only. */
@@ -31,7 +33,10 @@ export interface Heartbeat {
   text?: string;
   /** Milliseconds from one to the next, and to the first; at least `answerMs`. */
   everyMs: number;
-  /** Milliseconds in which the peer must send, or take, anything: else the socket is ended. */
+  /**
+   * Milliseconds in which the peer must send a whole frame, or {@link LEAST_BYTES} of one, or take as many: else the
+   * socket is ended.
+   */
   answerMs: number;
 }
 
@@ -48,8 +53,8 @@ export class UpgradeRefused extends OnionhookError {
   /** Private, so that printing the error does not print the body. */
   readonly #answer: HttpAnswer;
 
-  constructor(answer: HttpAnswer) {
-    super("ERR_UPGRADE", `the server answered ${answer.status} instead of a WebSocket`, {
+  constructor(peer: string, answer: HttpAnswer) {
+    super("ERR_UPGRADE", `${peer} answered ${answer.status} instead of a WebSocket`, {
       hint: "check the URL, and that nothing in between blocks WebSockets",
       retryable: true,
     });
@@ -65,6 +70,8 @@ export class UpgradeRefused extends OnionhookError {
 const HANDSHAKE_MS = 30_000;
 /** A silent peer is noticed within 20 s. Pings do not wake a hibernating edge. */
 const PINGS: Heartbeat = { everyMs: 10_000, answerMs: 10_000 };
+/** Bytes a heartbeat. The slowest circuit that is of any use carries ten times as many; what only trickles is dead. */
+const LEAST_BYTES = 1024;
 /** Bytes: an error page names its code near its beginning. */
 const ANSWER_BYTES = 4096;
 const UNREACHABLE_HINT = "check that it runs, and the host and port of its URL";
@@ -79,7 +86,7 @@ const ANSWER_MS = 2000;
  * `ERR_TLS` when it speaks no TLS that we take; `ERR_UNREACHABLE`.
  */
 export async function openWebSocket(target: WebSocketTarget): Promise<WebSocket> {
-  const { url, protocols, maxMessageBytes, headers, heartbeat = PINGS, signal } = target;
+  const { url, peer, protocols, maxMessageBytes, headers, heartbeat = PINGS, signal } = target;
   signal.throwIfAborted();
   const through = await dialFor(target);
   const { protocol, hostname } = new URL(url);
@@ -91,13 +98,13 @@ export async function openWebSocket(target: WebSocketTarget): Promise<WebSocket>
     followRedirects: false,
     ...(headers && { headers }),
   });
-  await opened(socket, stream, signal);
+  await opened(socket, stream, peer, signal);
   keepAlive(socket, () => through.bytesRead, heartbeat);
   return socket;
 }
 
 /** The stream below TLS and WebSocket: through Tor, or, where that is the choice, to this machine only. */
-async function dialFor({ url, tor, isolation, signal }: WebSocketTarget): Promise<Socket> {
+async function dialFor({ url, peer, tor, isolation, signal }: WebSocketTarget): Promise<Socket> {
   const { protocol, hostname, port, pathname } = new URL(url);
   // ws's form of a unix socket is ws+unix:PATH:/REQUEST.
   if (protocol === "ws+unix:") return connect({ path: pathname.split(":")[0] ?? "" });
@@ -105,17 +112,23 @@ async function dialFor({ url, tor, isolation, signal }: WebSocketTarget): Promis
   const portNumber = Number(port) || (secure ? 443 : 80);
   const local = isLoopback(hostname);
   if (tor === "none" && !local) {
-    throw new OnionhookError("ERR_NOT_LOOPBACK", "without Tor only loopback addresses are dialled", {
-      hint: "name Tor's SOCKS port in the configuration's key tor",
-    });
+    throw new OnionhookError(
+      "ERR_NOT_LOOPBACK",
+      `without Tor only loopback addresses are dialled, and ${peer} has another`,
+      {
+        hint: "name Tor's SOCKS port in the configuration's key tor",
+      },
+    );
   }
   if (!secure && !local && !hostname.endsWith(".onion")) {
     throw new OnionhookError("ERR_PLAIN_WEBSOCKET", "ws:// is for onion services and loopback only", {
       hint: "use wss://: an exit of Tor sees everything that is not encrypted",
     });
   }
-  if (tor !== "none") return dial(tor, hostname, portNumber, { isolation, signal });
-  return connect({ host: hostname.replace(/^\[|\]$/g, ""), port: portNumber, noDelay: true });
+  if (tor !== "none") return dial(tor, hostname, portNumber, { peer, isolation, signal });
+  // No name is looked up, not even this one.
+  const host = hostname === "localhost" ? "127.0.0.1" : hostname.replace(/^\[|\]$/g, "");
+  return connect({ host, port: portNumber, noDelay: true });
 }
 
 function isLoopback(hostname: string): boolean {
@@ -123,7 +136,7 @@ function isLoopback(hostname: string): boolean {
   return isIP(hostname) === 4 && hostname.startsWith("127.");
 }
 
-function opened(socket: WebSocket, stream: Socket, signal: AbortSignal): Promise<void> {
+function opened(socket: WebSocket, stream: Socket, peer: string, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     const fail = (error: OnionhookError) => {
       finish();
@@ -136,7 +149,7 @@ function opened(socket: WebSocket, stream: Socket, signal: AbortSignal): Promise
     const timer = setTimeout(
       () =>
         fail(
-          new OnionhookError("ERR_UNREACHABLE", "the server did not answer the upgrade in time", {
+          new OnionhookError("ERR_UNREACHABLE", `${peer} did not answer the upgrade in time`, {
             hint: UNREACHABLE_HINT,
             retryable: true,
           }),
@@ -158,10 +171,10 @@ function opened(socket: WebSocket, stream: Socket, signal: AbortSignal): Promise
     });
     socket.once("unexpected-response", (_request, response) => {
       void beginning(response).then((body) => {
-        fail(new UpgradeRefused({ status: response.statusCode ?? 0, headers: response.headers, body }));
+        fail(new UpgradeRefused(peer, { status: response.statusCode ?? 0, headers: response.headers, body }));
       });
     });
-    socket.once("error", (cause) => fail(connectionError(stream, cause)));
+    socket.once("error", (cause) => fail(connectionError(stream, peer, cause)));
   });
 }
 
@@ -184,40 +197,44 @@ function beginning(response: IncomingMessage): Promise<string> {
 }
 
 /** Why there was no HTTP answer at all. */
-function connectionError(stream: Socket, cause: unknown): OnionhookError {
+function connectionError(stream: Socket, peer: string, cause: unknown): OnionhookError {
   const code = errnoCode(cause) ?? "unknown";
   // Set by Node when the certificate did not hold (nodejs.org/api/tls.html, tlsSocket.authorizationError).
   if (stream instanceof TLSSocket && stream.authorizationError) {
-    return new OnionhookError("ERR_CERTIFICATE", `the server did not prove its name (${code})`, {
+    return new OnionhookError("ERR_CERTIFICATE", `${peer} did not prove its name (${code})`, {
       hint: "if it stays on other circuits of Tor, check the URL's host, its certificate, and this machine's clock; else an exit was lying",
       retryable: true,
       cause,
     });
   }
   if (code === "EPROTO" || code.startsWith("ERR_SSL_")) {
-    return new OnionhookError("ERR_TLS", `the server and we could not agree on TLS (${code})`, {
+    return new OnionhookError("ERR_TLS", `${peer} and we could not agree on TLS (${code})`, {
       hint: "check the URL's host and port; an exit of Tor that meddles ends so, too",
       retryable: true,
       cause,
     });
   }
-  return new OnionhookError("ERR_UNREACHABLE", "the WebSocket could not be opened", {
+  return new OnionhookError("ERR_UNREACHABLE", `the WebSocket to ${peer} could not be opened (${code})`, {
     hint: UNREACHABLE_HINT,
     retryable: true,
     cause,
   });
 }
 
-/** A peer lives while it sends anything, or takes what we send: an answer may wait behind both. */
+/** A peer lives while it sends, or takes what we send: an answer may wait behind both. */
 function keepAlive(socket: WebSocket, bytesRead: () => number, heartbeat: Heartbeat): void {
   const { text, everyMs, answerMs } = heartbeat;
+  let frames = 0;
+  const onFrame = () => void (frames += 1);
+  for (const event of ["message", "ping", "pong"]) socket.on(event, onFrame);
   const beat = () => {
-    const read = bytesRead();
-    const unsent = socket.bufferedAmount;
+    const before = { frames, read: bytesRead(), unsent: socket.bufferedAmount };
     if (text === undefined) socket.ping();
     else socket.send(text);
     timer = setTimeout(() => {
-      if (bytesRead() === read && socket.bufferedAmount >= unsent) return socket.terminate();
+      const hasSent = frames > before.frames || bytesRead() - before.read >= LEAST_BYTES;
+      const hasTaken = before.unsent - socket.bufferedAmount >= LEAST_BYTES;
+      if (!hasSent && !hasTaken) return socket.terminate();
       timer = setTimeout(beat, everyMs - answerMs);
     }, answerMs);
   };

@@ -23,8 +23,11 @@ export function makeCircuits(purpose: string): Circuits {
   };
 }
 
-/** Whether another circuit may do what this one did not. Where Tor itself is away there is no circuit. */
+/** Where Tor itself is away, or hangs, there is no circuit. */
+const TOR_AWAY: ReadonlySet<string> = new Set(["ERR_TOR_UNREACHABLE", "ERR_TOR_SILENT"]);
+
+/** Whether another circuit may do what this one did not. */
 export function isCircuitFailure(error: unknown): boolean {
-  if (!(error instanceof OnionhookError) || error.code === "ERR_TOR_UNREACHABLE") return false;
+  if (!(error instanceof OnionhookError) || TOR_AWAY.has(error.code)) return false;
   return error.retryable && error.code.startsWith("ERR_TOR_");
 }

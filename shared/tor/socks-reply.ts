@@ -64,122 +64,128 @@ function replyBytes(reply: Buffer): number | undefined {
 
 interface Meaning {
   code: `ERR_TOR_${string}`;
-  message: string;
+  /** `peer`: who was to be reached, e.g. "the router". */
+  message: (peer: string) => string;
   retryable: boolean;
   hint: string;
 }
 
 const WAIT = "Tried again by itself; if it stays, look at Tor's log.";
+const NOT_TOR = "Is this address really Tor's SocksPort?";
 
 /** Every reply code that Tor gives, and what it means for us. */
 const MEANINGS: Readonly<Record<number, Meaning>> = {
+  // Also what Tor says when it has no better word: an exit that is full, a circuit that broke.
   0x01: {
     code: "ERR_TOR_REFUSED",
-    message: "the connection failed at its far end",
+    message: (peer) => `the connection to ${peer} failed, on its way or at its far end`,
     retryable: true,
     hint: "Is the program behind the onion service (or at that address) running?",
   },
   0x02: {
     code: "ERR_TOR_NOT_ALLOWED",
-    message: "no exit of this Tor network allows that address",
+    message: (peer) => `no exit of this Tor network allows the address of ${peer}`,
     retryable: false,
     hint: "Check host and port, and the exit policies.",
   },
   0x03: {
     code: "ERR_TOR_HOST_UNREACHABLE",
-    message: "the network of that address cannot be reached",
+    message: (peer) => `the network of ${peer} cannot be reached`,
     retryable: true,
     hint: WAIT,
   },
   0x04: {
     code: "ERR_TOR_HOST_UNREACHABLE",
-    message: "that host cannot be found or reached",
+    message: (peer) => `the host of ${peer} cannot be found or reached`,
     retryable: true,
     hint: "Check the host's name; for an onion service, ExtendedErrors on Tor's SocksPort tells more.",
   },
   0x05: {
     code: "ERR_TOR_REFUSED",
-    message: "the connection was refused: closed port",
+    message: (peer) => `the connection to ${peer} was refused: closed port`,
     retryable: true,
     hint: "Does the onion service have that virtual port, and is its program running?",
   },
   0x06: {
     code: "ERR_TOR_TIMEOUT",
-    message: "Tor found no circuit to that address in time",
+    message: (peer) => `Tor found no circuit to ${peer} in time`,
     retryable: true,
     hint: "Is Tor's host online? Its log says how far it got.",
   },
   0x07: {
     code: "ERR_TOR_PROXY",
-    message: "the SOCKS proxy does not support CONNECT",
+    message: () => "the SOCKS proxy does not support CONNECT",
     retryable: false,
-    hint: "Is this address really Tor's SocksPort?",
+    hint: NOT_TOR,
   },
   0x08: {
     code: "ERR_TOR_PROXY",
-    message: "the SOCKS proxy does not support this kind of address",
+    message: () => "the SOCKS proxy does not support this kind of address",
     retryable: false,
-    hint: "Is this address really Tor's SocksPort?",
+    hint: NOT_TOR,
   },
   0xf0: {
     code: "ERR_TOR_ONION_NOT_FOUND",
-    message: "the onion service has no descriptor",
+    message: (peer) => `the onion service of ${peer} has no descriptor`,
     retryable: true,
     hint: "Is the onion service up? A new one takes some seconds; a mistyped but well-formed address looks the same.",
   },
   0xf1: {
     code: "ERR_TOR_ONION_DESCRIPTOR",
-    message: "the onion service's descriptor is invalid",
+    message: (peer) => `the descriptor of the onion service of ${peer} is invalid`,
     retryable: true,
     hint: "Restart the onion service, so that it publishes a new one.",
   },
   0xf2: {
     code: "ERR_TOR_ONION_INTRO",
-    message: "the onion service could not be introduced to",
+    message: (peer) => `the onion service of ${peer} could not be introduced to`,
     retryable: true,
     hint: "It was there a moment ago: is its host up?",
   },
   0xf3: {
     code: "ERR_TOR_ONION_RENDEZVOUS",
-    message: "the rendezvous with the onion service failed",
+    message: (peer) => `the rendezvous with the onion service of ${peer} failed`,
     retryable: true,
     hint: WAIT,
   },
   0xf4: {
     code: "ERR_TOR_CLIENT_AUTH_MISSING",
-    message: "the onion service wants client authorisation and Tor has no key for it",
+    message: (peer) => `the onion service of ${peer} wants client authorisation and Tor has no key for it`,
     retryable: false,
     hint: "Put this client's .auth_private file into Tor's ClientOnionAuthDir and reload Tor.",
   },
   0xf5: {
     code: "ERR_TOR_CLIENT_AUTH_WRONG",
-    message: "the onion service does not know this client's authorisation key",
+    message: (peer) => `the onion service of ${peer} does not know this client's authorisation key`,
     retryable: false,
     hint: "Add this client's public key to the onion service, or correct its .auth_private file.",
   },
   0xf6: {
     code: "ERR_TOR_ONION_ADDRESS",
-    message: "the onion address is not valid",
+    message: (peer) => `the onion address of ${peer} is not valid`,
     retryable: false,
     hint: "Copy the address again: 56 letters and digits before .onion.",
   },
   0xf7: {
     code: "ERR_TOR_ONION_TIMEOUT",
-    message: "every introduction to the onion service timed out",
+    message: (peer) => `every introduction to the onion service of ${peer} timed out`,
     retryable: true,
     hint: "Is its host up and online?",
   },
 };
 
-/** The error for a CONNECT that was answered with `code`, which is not 0. */
-export function socksError(code: number): OnionhookError {
+/** The reply codes that {@link socksError} knows. */
+export const SOCKS_CODES: readonly number[] = Object.keys(MEANINGS).map(Number);
+
+/** The error for a CONNECT to `peer` that was answered with `code`, which is not 0. */
+export function socksError(code: number, peer: string): OnionhookError {
   const meaning = MEANINGS[code];
   if (meaning === undefined) {
     const hex = code.toString(16).padStart(2, "0").toUpperCase();
     return new OnionhookError("ERR_TOR_PROXY", `the SOCKS proxy answered with the unknown code ${hex}`, {
-      hint: "Is this address really Tor's SocksPort?",
+      hint: NOT_TOR,
     });
   }
   const { hint, retryable } = meaning;
-  return new OnionhookError(meaning.code, meaning.message, { hint, retryable });
+  return new OnionhookError(meaning.code, meaning.message(peer), { hint, retryable });
 }

@@ -16,6 +16,8 @@ export type SocksProxy = LocalAddress;
 export interface DialOptions {
   /** A purpose: the same one shares a circuit, another gets its own. 1 to 255 bytes. */
   isolation?: string;
+  /** Who is dialled, for errors: never an address. Default "the peer". */
+  peer?: string;
   /** Milliseconds for the whole of it. Default {@link DIAL_TIMEOUT_MS}. */
   timeoutMs?: number;
   signal?: AbortSignal | undefined;
@@ -56,15 +58,18 @@ export async function dial(
   options: DialOptions = {},
 ): Promise<net.Socket> {
   checkTarget(proxy, host, port, options.isolation);
+  const { peer = "the peer" } = options;
   const limit = { timeoutMs: options.timeoutMs ?? DIAL_TIMEOUT_MS, signal: options.signal };
-  return withDeadline(limit, timedOut, async (stop) => {
+  const answer: Answer = { received: Buffer.alloc(0) };
+  const late = () => (answer.received.length === 0 ? silent() : timedOut(peer));
+  return withDeadline(limit, late, async (stop) => {
     const socket = await connectLocal(proxy, stop).catch((error: unknown) => {
       throw stop.aborted ? error : unreachable(proxy, error);
     });
     socket.setNoDelay(true);
     // The package's own time limit must not come first: its error says nothing.
     const request = { ...requestFor(proxy, host, port, options.isolation), timeout: 2 * limit.timeoutMs };
-    await handshake(socket, request, stop);
+    await handshake(socket, { request, answer, peer, stop });
     return socket;
   });
 }
@@ -85,15 +90,26 @@ function requestFor(proxy: SocksProxy, host: string, port: number, isolation?: s
   return { command: "connect", destination: { host, port }, proxy: { type: 5, ...where, ...credential } };
 }
 
+/** What the proxy said so far. */
+interface Answer {
+  received: Buffer;
+}
+
+interface Handshake {
+  request: SocksClientOptions;
+  answer: Answer;
+  peer: string;
+  stop: AbortSignal;
+}
+
 /**
  * Lets SocksClient do the talking and reads the answer beside it, because SocksClient reports every
  * code of Tor's as the same error and, after success, emits and resumes the stream before anybody
  * listens to it. Destroys the socket when it fails.
  */
-async function handshake(socket: net.Socket, request: SocksClientOptions, stop: AbortSignal): Promise<void> {
-  let received: Buffer = Buffer.alloc(0);
+async function handshake(socket: net.Socket, { request, answer, peer, stop }: Handshake): Promise<void> {
   const onData = (chunk: Buffer): void => {
-    received = Buffer.concat([received, chunk]);
+    answer.received = Buffer.concat([answer.received, chunk]);
   };
   const client = new SocksClient(request);
   try {
@@ -101,17 +117,17 @@ async function handshake(socket: net.Socket, request: SocksClientOptions, stop: 
       // Before SocksClient's own listener, so that the answer is read when it reports anything.
       socket.on("data", onData);
       stop.addEventListener("abort", () => reject(stopReason(stop)), { once: true });
-      client.on("error", () => reject(refusal(received)));
+      client.on("error", () => reject(refusal(answer.received, peer)));
       client.connect(socket);
       // SocksClient's own listener here would emit and resume; we put the bytes back instead.
       client.removeAllListeners("established");
       client.once("established", () => {
         socket.off("data", onData);
-        handOver(socket, received);
+        handOver(socket, answer.received);
         resolve();
       });
     });
-    const { method } = readSocksAnswer(received);
+    const { method } = readSocksAnswer(answer.received);
     if (request.proxy.password !== undefined && method === METHOD_NONE) throw notIsolated();
   } catch (error) {
     // A late 'error' has nobody to go to once the socket is given up.
@@ -139,9 +155,9 @@ function handOver(socket: net.Socket, received: Buffer): void {
 }
 
 /** Why the handshake ended without a stream. */
-function refusal(received: Buffer): OnionhookError {
+function refusal(received: Buffer, peer: string): OnionhookError {
   const { code } = readSocksAnswer(received);
-  if (code !== undefined && code !== 0) return socksError(code);
+  if (code !== undefined && code !== 0) return socksError(code, peer);
   if (looksLikeSocks(received)) {
     return new OnionhookError("ERR_TOR_UNREACHABLE", "Tor closed the connection without an answer", {
       retryable: true,
@@ -162,8 +178,16 @@ function unreachable(proxy: SocksProxy, cause: unknown): OnionhookError {
   });
 }
 
-function timedOut(): OnionhookError {
-  return new OnionhookError("ERR_TOR_TIMEOUT", "Tor did not answer in time", {
+/** Tor chooses a method at once; what it then needs time for is the circuit. */
+function silent(): OnionhookError {
+  return new OnionhookError("ERR_TOR_SILENT", "Tor's SOCKS proxy takes connections and says nothing", {
+    retryable: true,
+    hint: "Is this address really Tor's SocksPort? If so, tor hangs: restart it.",
+  });
+}
+
+function timedOut(peer: string): OnionhookError {
+  return new OnionhookError("ERR_TOR_TIMEOUT", `Tor gave no word about ${peer} in time`, {
     retryable: true,
     hint: "Is Tor's host online? Its log says how far it got.",
   });

@@ -79,6 +79,7 @@ export async function joinWamp(target: WampTarget): Promise<WampSession> {
   const offered = target.serializers ?? serializers;
   const socket = await openWebSocket({
     url: target.url,
+    peer: "the router",
     protocols: offered.map(subprotocol),
     tor: target.tor,
     isolation: target.isolation,

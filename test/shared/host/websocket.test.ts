@@ -11,6 +11,7 @@ import { selfSigned } from "./self-signed.ts";
 const signal = new AbortController().signal;
 const target = (url: string, tor: Parameters<typeof openWebSocket>[0]["tor"] = "none") => ({
   url,
+  peer: "the edge",
   protocols: ["test.1"],
   tor,
   isolation: "test",
@@ -95,7 +96,7 @@ describe("openWebSocket", () => {
       ),
     );
     expect(error).toMatchObject({ code: "ERR_UPGRADE", retryable: true });
-    expect(error.message).toBe("the server answered 403 instead of a WebSocket");
+    expect(error.message).toBe("the edge answered 403 instead of a WebSocket");
     expect(error.answer).toMatchObject({
       status: 403,
       body: "SECRET",
