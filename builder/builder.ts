@@ -1,8 +1,10 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import type { Report } from "../shared/report.ts";
+import { makeKeyring } from "../shared/keyring.ts";
+import { type Report, reportAbout } from "../shared/report.ts";
 import { sharedKey } from "../shared/shared-key.ts";
-import { TOPIC_PREFIX } from "../shared/topic.ts";
+import { REPLAY_PROCEDURE, TOPIC_PREFIX } from "../shared/topic.ts";
+import { watchTor } from "../shared/tor/watch.ts";
 import { joinWamp } from "../shared/wamp/session.ts";
 import { superviseWamp } from "../shared/wamp/supervisor.ts";
 import type { BuilderConfig } from "./config.ts";
@@ -30,13 +32,18 @@ export async function runBuilder(config: BuilderConfig, report: Report, stop: Ab
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   const keysWith = (peer: Uint8Array) => config.boxSecrets.map((secret) => sharedKey(peer, secret));
   const journal = openJournalOf(config);
-  const recovery = makeRecovery(
-    { journal, keys: relayBoxPublic ? keysWith(relayBoxPublic) : [], report },
-    () => runner.wake(),
-  );
+  const keyring = makeKeyring([
+    { uri: TOPIC_PREFIX, match: "prefix", responder: keysWith(config.edgeBoxPublic) },
+    {
+      uri: REPLAY_PROCEDURE,
+      match: "exact",
+      ...(relayBoxPublic && { originator: keysWith(relayBoxPublic) }),
+    },
+  ]);
+  const recovery = makeRecovery({ journal, keyring, report }, () => runner.wake());
   const runner = startRunner({ dataDir, rules, journal, isHeld: recovery.holds, report }, signal);
   const intake = makeIntake(
-    { journal, rules, sharedKeys: keysWith(config.edgeBoxPublic), webhookSecret, report },
+    { journal, rules, keyring, webhookSecret, report },
     (streams) => {
       recovery.noted(streams);
       runner.wake();
@@ -47,6 +54,7 @@ export async function runBuilder(config: BuilderConfig, report: Report, stop: Ab
   const leave = () => void intake.end().finally(() => leaving.abort());
   signal.addEventListener("abort", leave);
   if (signal.aborted) leave();
+  const watch = watchTor(config.torControl, reportAbout(report, { to: "tor" }), leaving.signal);
   const wamp = superviseWamp({
     purpose: "builder",
     join: (isolation) => joinWamp({ ...config.router, tor: config.tor, isolation, signal: leaving.signal }),
@@ -58,11 +66,12 @@ export async function runBuilder(config: BuilderConfig, report: Report, stop: Ab
       recovery.onSession(session);
     },
     onLost: () => recovery.onLost(),
+    watch,
     report,
     signal: leaving.signal,
   });
   try {
-    await Promise.all([wamp, runner.ended.finally(() => failed.abort())]);
+    await Promise.all([wamp, watch.ended, runner.ended.finally(() => failed.abort())]);
   } finally {
     await intake.end();
     recovery.end();

@@ -3,6 +3,7 @@ import * as v from "valibot";
 import { checkConfig } from "../shared/host/config-file.ts";
 import { readKeyFile, readSecretFile } from "../shared/host/key-file.ts";
 import { parseKey } from "../shared/keys.ts";
+import { type LocalAddress, parseLocalAddress } from "../shared/tor/local-socket.ts";
 import { parseSocksProxy, type SocksProxy } from "../shared/tor/socks.ts";
 import { CANARY_EVENT } from "../shared/topic.ts";
 import type { Rule } from "./rules.ts";
@@ -28,6 +29,7 @@ const rule = v.strictObject({
 const schema = v.strictObject({
   data_dir: v.string(),
   tor: v.string(),
+  tor_control: v.optional(v.string()),
   router: v.strictObject({
     url: v.pipe(v.string(), v.url(), v.regex(/^(wss?|ws\+unix):/, "ws://, wss:// or ws+unix: was expected")),
     realm: v.string(),
@@ -51,6 +53,8 @@ const schema = v.strictObject({
 export interface BuilderConfig {
   dataDir: string;
   tor: SocksProxy | "none";
+  /** That Tor's control port, if it may be asked how it fares. */
+  torControl: LocalAddress | undefined;
   /** `seed`: Ed25519, of WAMP-cryptosign. */
   router: { url: string; realm: string; authid: string; seed: Uint8Array };
   /** The current one first; two while it is being changed. */
@@ -79,6 +83,8 @@ export function parseConfig(json: unknown, folder: string): BuilderConfig {
   return {
     dataDir: at(config.data_dir),
     tor: config.tor === "none" ? "none" : parseSocksProxy(config.tor),
+    torControl:
+      config.tor_control === undefined ? undefined : parseLocalAddress(config.tor_control, "tor_control"),
     router: { url, realm, authid, seed: readKeyFile(at(key_file), "sign") },
     boxSecrets: [boxKey(boxKeyFile), ...olderFiles.map(boxKey)],
     edgeBoxPublic: parseKey(config.edge_box_public, "box", "public", "edge_box_public"),

@@ -5,6 +5,7 @@ import { checkConfig } from "../shared/host/config-file.ts";
 import { readKeyFile } from "../shared/host/key-file.ts";
 import { parseKey } from "../shared/keys.ts";
 import { sharedKey } from "../shared/shared-key.ts";
+import { type LocalAddress, parseLocalAddress } from "../shared/tor/local-socket.ts";
 import { parseSocksProxy, type SocksProxy } from "../shared/tor/socks.ts";
 
 const streams = v.pipe(
@@ -18,6 +19,7 @@ const port = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65_535));
 const schema = v.strictObject({
   data_dir: v.string(),
   tor: v.string(),
+  tor_control: v.optional(v.string()),
   edge: v.strictObject({
     url: v.pipe(v.string(), v.url(), v.regex(/^wss?:/, "ws:// or wss:// was expected")),
     relay: v.pipe(v.string(), v.regex(NAME)),
@@ -47,6 +49,8 @@ const schema = v.strictObject({
 export interface RelayConfig {
   dataDir: string;
   tor: SocksProxy | "none";
+  /** That Tor's control port, if it may be asked how it fares. */
+  torControl: LocalAddress | undefined;
   /**
    * `seed`: Ed25519, proves to the edge which relay this is. `streams`: one drain each; undefined: one drain, of
    * the edge's only stream.
@@ -68,7 +72,7 @@ export interface RelayConfig {
  * @throws OnionhookError `ERR_CONFIG`, `ERR_KEY_FILE`, `ERR_KEY`, `ERR_TOR_ADDRESS`
  */
 export function parseConfig(json: unknown, folder: string): RelayConfig {
-  const { data_dir, tor, edge, router, queue, replay, canary_seconds, control } = checkConfig(
+  const { data_dir, tor, tor_control, edge, router, queue, replay, canary_seconds, control } = checkConfig(
     "relay",
     schema,
     json,
@@ -78,6 +82,7 @@ export function parseConfig(json: unknown, folder: string): RelayConfig {
   return {
     dataDir: resolve(folder, data_dir),
     tor: tor === "none" ? "none" : parseSocksProxy(tor),
+    torControl: tor_control === undefined ? undefined : parseLocalAddress(tor_control, "tor_control"),
     edge: { url: edge.url, relay: edge.relay, seed: key(edge.key_file), streams: edge.streams },
     router: { url: router.url, realm: router.realm, authid: router.authid, seed: key(router.key_file) },
     queue: { url: queue.url, maxBytes: queue.max_bytes },

@@ -8,6 +8,7 @@ import { keepTrying } from "../shared/host/keep-trying.ts";
 import { openWebSocket, UpgradeRefused } from "../shared/host/websocket.ts";
 import { type Report, reportAbout } from "../shared/report.ts";
 import { isCircuitFailure, makeCircuits } from "../shared/tor/circuits.ts";
+import { NO_WATCH, type TorWatch } from "../shared/tor/watch.ts";
 import { CIRCUIT_PAUSES, type CircuitPauses, startSearch } from "./circuits.ts";
 import type { RelayConfig } from "./config.ts";
 import { type DrainHandlers, type OpenDrain, runDrain } from "./drain-connection.ts";
@@ -34,6 +35,12 @@ const WINDOW = 256;
 /** Milliseconds for the edge's answer to a heartbeat: a round trip through Tor is under a second. */
 const HEARTBEAT_ANSWER_MS = 10_000;
 
+export interface DrainOptions {
+  /** Of the Tor that drains are dialled through. */
+  watch?: TorWatch;
+  circuitPauses?: CircuitPauses;
+}
+
 /**
  * Keeps one drain open for each of `edge.streams`, or a single one, until the signal. Each is tried by itself: after
  * every end it is dialled again with capped backoff, through Tor or not at all; when the front door turns away an
@@ -44,7 +51,7 @@ export function startDrains(
   handlers: DrainHandlers,
   report: Report,
   signal: AbortSignal,
-  circuitPauses: CircuitPauses = CIRCUIT_PAUSES,
+  { watch = NO_WATCH, circuitPauses = CIRCUIT_PAUSES }: DrainOptions = {},
 ): DrainClient {
   const { edge, tor } = config;
   const { host } = new URL(edge.url);
@@ -73,6 +80,7 @@ export function startDrains(
       try {
         socket = await openWebSocket({
           url: drainUrl(edge.url, stream),
+          peer: "the edge",
           protocols: [DRAIN_SUBPROTOCOL],
           tor,
           isolation,
@@ -84,13 +92,14 @@ export function startDrains(
       } catch (thrown) {
         const error = thrown instanceof UpgradeRefused ? upgradeError(thrown.answer) : thrown;
         if (isCircuitFailure(error)) circuits.leave(isolation);
-        if (!(error instanceof OnionhookError && CIRCUIT_ERRORS.has(error.code))) throw error;
+        if (!(error instanceof OnionhookError && CIRCUIT_ERRORS.has(error.code))) throw watch.explain(error);
         circuits.leave(isolation);
         const next = search.vain(error.code);
         if (next.report) reportOf("error", describeError(error));
         return next.pauses;
       }
       search.found();
+      watch.reached();
       const dialledIn = generation;
       const onOpened = (opened: string, receipts: boolean) => {
         if (dialledIn !== generation) return drains.get(opened)?.close();

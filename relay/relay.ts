@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Report } from "../shared/report.ts";
 import { describeError } from "../shared/errors.ts";
 import { reportAbout } from "../shared/report.ts";
+import { watchTor } from "../shared/tor/watch.ts";
 import { joinWamp } from "../shared/wamp/session.ts";
 import { superviseWamp } from "../shared/wamp/supervisor.ts";
 import { startCanaries } from "./canary.ts";
@@ -65,6 +66,7 @@ export async function runRelay(
     done: (stream, seq, receipt) => drains.done(stream, seq, receipt),
     report,
   });
+  const watch = watchTor(config.torControl, reportAbout(report, { to: "tor" }), signal);
   const drains: DrainClient = startDrains(
     config,
     {
@@ -79,6 +81,7 @@ export async function runRelay(
     },
     report,
     signal,
+    { watch },
   );
 
   function onAudience(cameOne: boolean): void {
@@ -158,6 +161,7 @@ export async function runRelay(
       await publisher.onSession(session);
     },
     onLost: publisher.onLost,
+    watch,
     report: routerReport,
     signal,
   });
@@ -169,7 +173,7 @@ export async function runRelay(
     report,
     signal,
   });
-  await Promise.all([drains.ended, wamp, canaries.ended, control]);
+  await Promise.all([drains.ended, wamp, canaries.ended, control, watch.ended]);
   // What waits for room in the queue would wait for ever; the edge has it.
   await Promise.race([intake.close(), sleep(ADDING_MS, undefined, { ref: false })]);
   await queue.close();

@@ -1,6 +1,7 @@
 import { keepTrying } from "../host/keep-trying.ts";
 import type { Report } from "../report.ts";
 import { isCircuitFailure, makeCircuits } from "../tor/circuits.ts";
+import { NO_WATCH, type TorWatch } from "../tor/watch.ts";
 import type { WampSession } from "./session.ts";
 
 export interface Supervision {
@@ -12,6 +13,8 @@ export interface Supervision {
   onSession: (session: WampSession) => Promise<void>;
   /** The session that `onSession` was given is over. */
   onLost: () => void;
+  /** Of the Tor that `join` dials through. */
+  watch?: TorWatch;
   report: Report;
   signal: AbortSignal;
 }
@@ -22,6 +25,7 @@ export async function superviseWamp({
   purpose,
   onSession,
   onLost,
+  watch = NO_WATCH,
   report,
   signal,
 }: Supervision): Promise<void> {
@@ -30,8 +34,9 @@ export async function superviseWamp({
     const isolation = circuits.current();
     const session = await join(isolation).catch((error: unknown) => {
       if (isCircuitFailure(error)) circuits.leave(isolation);
-      throw error;
+      throw watch.explain(error);
     });
+    watch.reached();
     const stop = () => void session.close();
     signal.addEventListener("abort", stop);
     if (signal.aborted) stop();

@@ -39,6 +39,11 @@ describe("the builder's configuration", () => {
     expect([Buffer.from(relayBoxPublic ?? []), share]).toEqual([Buffer.from(relay.publicKey), true]);
   });
 
+  it("may name Tor's control port; without it Tor is asked nothing", () => {
+    expect(parse({}).torControl).toBeUndefined();
+    expect(parse({ tor_control: "127.0.0.1:9051" }).torControl).toEqual({ host: "127.0.0.1", port: 9051 });
+  });
+
   it.each<[string, Record<string, unknown>, string]>([
     [
       "a rule for the canary",
@@ -46,6 +51,7 @@ describe("the builder's configuration", () => {
       "rules.0.event: this event is the relay's own test",
     ],
     ["a relay's key of another kind", { relay_box_public: "onionhook-sign-public:AAAA" }, "relay_box_public"],
+    ["a control port whose name would have to be looked up", { tor_control: "tor:9051" }, "tor_control is"],
     ["a share that is no truth value", { share: "yes" }, "share: "],
   ])("refuses %s", (_what, changes, fault) => {
     expect(() => parse(changes)).toThrow(fault);

@@ -27,6 +27,14 @@ describe("the relay's configuration", () => {
     expect(parseConfig(json({ streams }), folder).edge.streams).toEqual(streams);
   });
 
+  it("may name Tor's control port; without it Tor is asked nothing", () => {
+    expect(parseConfig(json({}), folder).torControl).toBeUndefined();
+    const named = (tor_control: string) => parseConfig({ ...json({}), tor_control }, folder).torControl;
+    expect(named("unix:/run/tor/control")).toEqual({ path: "/run/tor/control" });
+    expect(named("127.0.0.1:9051")).toEqual({ host: "127.0.0.1", port: 9051 });
+    expect(() => named("tor.example.org:9051")).toThrow(/^tor_control is "tor.example.org:9051"$/);
+  });
+
   it.each<[unknown, string]>([
     [[], "edge.streams: at least one stream"],
     [["docs", "docs"], "edge.streams: each stream once"],

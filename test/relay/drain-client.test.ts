@@ -75,7 +75,7 @@ describe("the relay's drains", () => {
         if (event === "error") errors.push({ ...fields });
       },
       stop.signal,
-      atOnce,
+      { circuitPauses: atOnce },
     );
     closing.push(() => {
       stop.abort();
@@ -168,7 +168,7 @@ describe("the relay's drains", () => {
     expect(exit.credentials).toEqual(numbered(exit.credentials.length));
     expect(errors[0]).toMatchObject({
       code: "ERR_CERTIFICATE",
-      message: "the server did not prove its name (DEPTH_ZERO_SELF_SIGNED_CERT)",
+      message: "the edge did not prove its name (DEPTH_ZERO_SELF_SIGNED_CERT)",
       hint: expect.stringContaining("exit"),
     });
     expect(door.asked).toEqual([]);

@@ -10,7 +10,7 @@ import { openQueue } from "../../relay/queue-open.ts";
 import type { DeliveryQueue } from "../../relay/queue.ts";
 import { runRelay } from "../../relay/relay.ts";
 import { CRYPTOBOX } from "../../shared/cryptobox.ts";
-import { openKwargs, sealKwargs } from "../../shared/sealed-call.ts";
+import { openPayload, sealPayload } from "../../shared/sealed-payload.ts";
 import { Passthru } from "../../shared/wamp/passthru.ts";
 import { startTestbed, type Testbed } from "../router/testbed.ts";
 import { join as joinRouter, seedOf, urlOf } from "../shared/wamp/joined.ts";
@@ -62,6 +62,7 @@ async function run(
   const config: RelayConfig = {
     dataDir,
     tor: "none",
+    torControl: undefined,
     edge: { url: edge.url, relay: "relay", seed: new Uint8Array(32).fill(3), streams: undefined },
     router: { url: urlOf(bed), realm: "onionhook", authid: "relay", seed: seedOf(bed.keys.relay) },
     queue: { url: "embedded", maxBytes: undefined },
@@ -239,10 +240,10 @@ describe("a builder that asks for what it misses", () => {
     const missing = { stream: "docs", from: 2, to: 3 };
     const answer = await asking.call(
       "webhook.replay",
-      new Passthru(sealKwargs("webhook.replay", { id, ...missing }, shared), CRYPTOBOX, "json"),
+      new Passthru(sealPayload("webhook.replay", { kwargs: { id, ...missing } }, shared), CRYPTOBOX, "json"),
     );
     if (!(answer instanceof Passthru)) throw new Error("the answer is not sealed");
-    expect(openKwargs("webhook.replay", answer.bytes, shared)).toEqual({ id, events: 2 });
+    expect(openPayload("webhook.replay", answer, [shared]).kwargs).toEqual({ id, events: 2 });
     await vi.waitFor(() => expect(builder.seen).toEqual([...names(1, 3), ...names(2, 3)]), AT_ONCE_MS);
     expect(relay.reports).toContainEqual(["replayed", { ...missing, events: 2 }]);
   });
