@@ -1,9 +1,13 @@
-import { chmod, lstat, unlink } from "node:fs/promises";
+import { chmod, lstat, stat, unlink } from "node:fs/promises";
 import { connect } from "node:net";
+import { dirname } from "node:path";
 import { errnoCode, OnionhookError } from "../shared/errors.ts";
 
 /** Only the user that runs the router: who may connect may try keys. */
 const OWNER_ONLY = 0o600;
+/** And a group, in a folder that hands its own to what is made there (setgid): it was made for that, as for Tor's. */
+const OWNER_AND_GROUP = 0o660;
+const SETGID = 0o2000;
 
 /**
  * Makes room for a socket at `path`: removes one that an earlier process left behind, on which nobody
@@ -27,7 +31,8 @@ export async function clearStaleSocket(path: string): Promise<void> {
 
 /** Node.js gives a socket the permissions that the umask leaves: take away everybody else's. */
 export async function restrictSocket(path: string): Promise<void> {
-  await chmod(path, OWNER_ONLY);
+  const { mode } = await stat(dirname(path));
+  await chmod(path, (mode & SETGID) === 0 ? OWNER_ONLY : OWNER_AND_GROUP);
 }
 
 function answers(path: string): Promise<boolean> {
