@@ -6,6 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { encodeBase64 } from "../shared/bytes.ts";
 import { sealTag } from "../shared/cryptobox.ts";
 import { describeError } from "../shared/errors.ts";
+import type { Keyring } from "../shared/keyring.ts";
 import { type ReceiptMessage, type RefusalMessage, sealReceipt } from "../shared/receipt.ts";
 import type { Report } from "../shared/report.ts";
 import { CANARY_TOPIC, RECEIPT_TOPIC } from "../shared/topic.ts";
@@ -33,20 +34,19 @@ interface Opened extends Entry {
 }
 
 /**
- * @param sharedKeys with the edge, one for each of our box keys.
  * @param onKept events of these streams were kept.
  */
 export function makeIntake(
   {
     journal,
     rules,
-    sharedKeys,
+    keyring,
     webhookSecret,
     report,
   }: {
     journal: Journal;
     rules: readonly Rule[];
-    sharedKeys: readonly Uint8Array[];
+    keyring: Keyring;
     webhookSecret: string | undefined;
     report: Report;
   },
@@ -128,7 +128,7 @@ export function makeIntake(
       if (ended) return;
       const sealed = passthru?.bytes ?? new Uint8Array();
       try {
-        const event = openEvent(topic, passthru, sharedKeys, webhookSecret);
+        const event = openEvent(topic, passthru, keyring, webhookSecret);
         const wanted = topic === CANARY_TOPIC ? [] : rulesFor(event, rules);
         opened.push({ session, tag: sealTag(sealed), event, rules: wanted });
         turn ??= setImmediate(keep);

@@ -4,13 +4,12 @@
  */
 import { randomUUID } from "node:crypto";
 import * as v from "valibot";
-import { CRYPTOBOX } from "../shared/cryptobox.ts";
 import { describeError, OnionhookError } from "../shared/errors.ts";
+import type { Keyring } from "../shared/keyring.ts";
 import { replayAnswer, type ReplayRequest } from "../shared/replay.ts";
 import type { Report } from "../shared/report.ts";
-import { openKwargs, sealKwargs } from "../shared/sealed-call.ts";
 import { REPLAY_PROCEDURE } from "../shared/topic.ts";
-import { Passthru } from "../shared/wamp/passthru.ts";
+import { sealedSession } from "../shared/wamp/sealed-session.ts";
 import type { WampSession } from "../shared/wamp/session.ts";
 import {
   afterAnswer,
@@ -41,14 +40,15 @@ export interface Recovery {
 const DISK_PAUSE_MS = 5000;
 
 /**
- * @param keys shared with the relay, one for each of our box keys; none: it cannot be asked.
+ * @param keyring without a key for `webhook.replay` the relay cannot be asked.
  * @param onReleased a build may no longer be held.
  */
 export function makeRecovery(
-  { journal, keys, report }: { journal: Journal; keys: readonly Uint8Array[]; report: Report },
+  { journal, keyring, report }: { journal: Journal; keyring: Keyring; report: Report },
   onReleased: () => void,
 ): Recovery {
   const fault = makeJournalFault("what is missing is not given up", report);
+  const mayAsk = keyring.has("originator", REPLAY_PROCEDURE);
   const waits = new Map<string, readonly Wait[]>();
   let session: WampSession | undefined;
   /** Of the clock `session`: when it ran last, or began to run. */
@@ -56,7 +56,6 @@ export function makeRecovery(
   let sessionBegan = 0;
   let asking = false;
   let ended = false;
-  let questions = 0;
   let timer: NodeJS.Timeout | undefined;
 
   function clocks(): Clocks {
@@ -81,7 +80,7 @@ export function makeRecovery(
       overdue(each, clocks()).every((gap) => abandon(stream, gap)),
     );
     ask();
-    const free = !asking && keys.length > 0;
+    const free = !asking && mayAsk;
     const idle = [...waits.values()].map((each) => idleMs(each, clocks(), { session: !!session, free }));
     const next = Math.max(kept ? 0 : DISK_PAUSE_MS, Math.min(...idle));
     if (Number.isFinite(next)) timer = setTimeout(onTimer, next);
@@ -94,7 +93,7 @@ export function makeRecovery(
 
   /** One question at a time: the relay reads the events from its store or from the edge. */
   function ask(): void {
-    if (asking || !session || keys.length === 0) return;
+    if (asking || !session || !mayAsk) return;
     for (const [stream, each] of waits) {
       const question = questionOf(each, clocks());
       if (!question) continue;
@@ -108,11 +107,9 @@ export function makeRecovery(
     const { stream } = question;
     let events: number | undefined;
     try {
-      events = await callReplay(from, question, keyFor(questions));
+      events = await callReplay(from, keyring, question);
       report("asked", { ...question, events });
     } catch (error) {
-      // The next may go under the older of two keys: the relay need not know the new one yet.
-      questions += 1;
       if (!ended) report("error", { ...describeError(error), stream });
     }
     asking = false;
@@ -121,12 +118,6 @@ export function makeRecovery(
     waits.set(stream, afterAnswer(waits.get(stream) ?? [], question, events !== undefined, clocks()));
     tick();
     onReleased();
-  }
-
-  function keyFor(question: number): Uint8Array {
-    const key = keys[question % keys.length];
-    if (!key) throw new RangeError("no key");
-    return key;
   }
 
   /** Whether the journal could keep it. */
@@ -184,17 +175,12 @@ export function makeRecovery(
  */
 async function callReplay(
   session: WampSession,
+  keyring: Keyring,
   asked: Omit<ReplayRequest, "id">,
-  shared: Uint8Array,
 ): Promise<number> {
   const question = { id: randomUUID(), ...asked };
-  const sealed = sealKwargs(REPLAY_PROCEDURE, question, shared);
-  const payload = await session.call(REPLAY_PROCEDURE, new Passthru(sealed, CRYPTOBOX, "json"));
-  if (!(payload instanceof Passthru) || payload.algo !== CRYPTOBOX || payload.serializer !== "json")
-    throw new OnionhookError("ERR_PLAINTEXT", "an answer to webhook.replay that is not sealed was refused", {
-      hint: "somebody who may register this procedure is not our relay",
-    });
-  const answer = v.safeParse(replayAnswer, openKwargs(REPLAY_PROCEDURE, payload.bytes, shared));
+  const { kwargs } = await sealedSession(session, keyring).call(REPLAY_PROCEDURE, { kwargs: question });
+  const answer = v.safeParse(replayAnswer, kwargs);
   if (!answer.success || answer.output.id !== question.id)
     throw new OnionhookError(
       "ERR_REPLAY",

@@ -4,14 +4,15 @@
  * bytes are the same ones, and a builder knows them by their seal.
  */
 import * as v from "valibot";
-import { CRYPTOBOX } from "../shared/cryptobox.ts";
-import { describeError, OnionhookError } from "../shared/errors.ts";
+import { describeError } from "../shared/errors.ts";
+import { makeKeyring } from "../shared/keyring.ts";
 import { type ReplayAnswer, replayRequest, type ReplayRequest } from "../shared/replay.ts";
 import type { Report } from "../shared/report.ts";
-import { openKwargs, sealKwargs } from "../shared/sealed-call.ts";
+import type { Payload } from "../shared/sealed-payload.ts";
 import { REPLAY_PROCEDURE } from "../shared/topic.ts";
-import { Passthru } from "../shared/wamp/passthru.ts";
+import { sealedSession } from "../shared/wamp/sealed-session.ts";
 import type { WampSession } from "../shared/wamp/session.ts";
+import { ErrorReply } from "../shared/wamp/wamp-error.ts";
 import type { DrainClient } from "./drain-client.ts";
 import type { DeliveryQueue } from "./queue.ts";
 
@@ -37,29 +38,30 @@ export async function serveReplay(
   parts: ReplayParts,
   takenRetryMs = TAKEN_RETRY_MS,
 ): Promise<void> {
+  const { report, sharedKeys } = parts;
+  const keyring = makeKeyring([{ uri: REPLAY_PROCEDURE, match: "exact", responder: sharedKeys }]);
+  const sealed = sealedSession(session, keyring, {
+    onRefused: () =>
+      report("error", {
+        code: "ERR_REPLAY_REFUSED",
+        message: "somebody asked for events without the key of a builder",
+        hint: "if it was a builder, put its public box key into replay.builders",
+      }),
+    onFault: (error) => report("error", describeError(error)),
+  });
   try {
-    await session.register(REPLAY_PROCEDURE, ([payload]) => answerCall(payload, parts));
+    await sealed.register(REPLAY_PROCEDURE, (call) => answerCall(call, parts));
   } catch (error) {
-    const isTaken =
-      error instanceof OnionhookError && error.message.endsWith("wamp.error.procedure_already_exists");
-    if (!isTaken) return parts.report("error", describeError(error));
+    const isTaken = error instanceof ErrorReply && error.uri === "wamp.error.procedure_already_exists";
+    if (!isTaken) return report("error", describeError(error));
     const timer = setTimeout(() => void serveReplay(session, parts, takenRetryMs), takenRetryMs);
     void session.closed.then(() => clearTimeout(timer));
   }
 }
 
-/** Never rejects: an error of a procedure would travel in plain text. */
-async function answerCall(payload: unknown, parts: ReplayParts): Promise<Passthru | undefined> {
-  const call = openCall(payload, parts.sharedKeys);
-  if (!call) {
-    parts.report("error", {
-      code: "ERR_REPLAY_REFUSED",
-      message: "somebody asked for events without the key of a builder",
-      hint: "if it was a builder, put its public box key into replay.builders",
-    });
-    return undefined;
-  }
-  const request = v.safeParse(replayRequest, call.kwargs);
+/** Never rejects: the answer names its question, which an error would not. */
+async function answerCall({ kwargs }: Payload, parts: ReplayParts): Promise<Partial<Payload>> {
+  const request = v.safeParse(replayRequest, kwargs);
   const { id } = request.success ? request.output : { id: "" };
   const said = request.success
     ? replay(request.output, parts)
@@ -71,19 +73,7 @@ async function answerCall(payload: unknown, parts: ReplayParts): Promise<Passthr
       return { error: code.startsWith("ERR_") ? code : "ERR_INTERNAL" };
     })
     .then((outcome) => ({ id, ...outcome }));
-  return new Passthru(sealKwargs(REPLAY_PROCEDURE, answer, call.shared), CRYPTOBOX, "json");
-}
-
-function openCall(payload: unknown, sharedKeys: readonly Uint8Array[]) {
-  if (!(payload instanceof Passthru) || payload.algo !== CRYPTOBOX) return undefined;
-  for (const shared of sharedKeys) {
-    try {
-      return { kwargs: openKwargs(REPLAY_PROCEDURE, payload.bytes, shared), shared };
-    } catch (error) {
-      if (!(error instanceof OnionhookError)) throw error;
-    }
-  }
-  return undefined;
+  return { kwargs: answer };
 }
 
 async function replay(

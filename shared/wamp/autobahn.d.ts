@@ -30,6 +30,12 @@ declare module "autobahn" {
     register(procedure: string, handler: Handler, options?: object): Promise<unknown>;
     call(procedure: string, args: unknown[], kwargs?: object): Promise<unknown>;
   }
+  /** No `Error` of the language: a plain object that is thrown. What the wire gives is not checked. */
+  export class Error {
+    constructor(error: string, args?: unknown[]);
+    readonly error: unknown;
+    readonly args: unknown;
+  }
   export const util: { deferred_factory(options: { use_es6_promises: true }): () => unknown };
   export const auth_cryptosign: {
     sign_challenge(pair: { secretKey: Uint8Array }, extra: { challenge: string }): string;

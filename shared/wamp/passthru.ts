@@ -7,6 +7,7 @@
 
 /** Where a message type keeps its options or details, and its payload. */
 const PLACES: Readonly<Record<number, { options: number; payload: number }>> = {
+  8: { options: 3, payload: 5 }, // ERROR
   16: { options: 2, payload: 4 }, // PUBLISH
   36: { options: 3, payload: 4 }, // EVENT
   48: { options: 2, payload: 4 }, // CALL

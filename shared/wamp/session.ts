@@ -11,6 +11,9 @@ import { OnionhookError } from "../errors.ts";
 import { openWebSocket, type WebSocketTarget } from "../host/websocket.ts";
 import { fromWire, Passthru, toWire } from "./passthru.ts";
 import { type Serializer, serializerFor, serializers, subprotocol } from "./serializers.ts";
+import { ErrorReply, uriOnly } from "./wamp-error.ts";
+
+export type Match = "exact" | "prefix" | "wildcard";
 
 export interface WampTarget {
   /** `ws://` or `wss://`, or `ws+unix:PATH:/`. */
@@ -35,6 +38,7 @@ export interface WampEvent {
   kwargs: Record<string, unknown>;
 }
 
+/** What it is given goes out as it is: {@link Passthru} as sealed bytes, all else in plain text. `sealed-session.ts` seals. */
 export interface WampSession {
   /** Resolves once the router has acknowledged. `eligible`: the only sessions that are to get it; not empty. */
   publish(
@@ -42,13 +46,13 @@ export interface WampSession {
     payload: Passthru | Record<string, unknown>,
     eligible?: readonly (number | bigint)[],
   ): Promise<void>;
-  subscribe(
-    topic: string,
-    match: "exact" | "prefix" | "wildcard",
-    handler: (event: WampEvent) => void,
-  ): Promise<void>;
-  /** A sealed call has one {@link Passthru} as its argument, and so has its answer. */
+  subscribe(topic: string, match: Match, handler: (event: WampEvent) => void): Promise<void>;
+  /**
+   * A sealed call has one {@link Passthru} as its argument, and so has its answer.
+   * @throws OnionhookError {@link ErrorReply} for ERROR; `ERR_WAMP_LOST`, `ERR_WAMP_TIMEOUT`
+   */
   call(procedure: string, ...args: unknown[]): Promise<unknown>;
+  /** What the handler throws is told to nobody, but for an {@link ErrorReply}, which is the answer. */
   register(
     procedure: string,
     handler: (args: unknown[], kwargs: Record<string, unknown>) => unknown,
@@ -141,7 +145,7 @@ export async function joinWamp(target: WampTarget): Promise<WampSession> {
     async register(procedure, handler) {
       await request(
         "register",
-        guarded(() => session.register(procedure, handler)),
+        guarded(() => session.register(procedure, answering(handler))),
       );
     },
     closed,
@@ -182,8 +186,10 @@ function openSession(socket: WebSocket, serializer: Serializer, seed: Uint8Array
         throw new OnionhookError("ERR_WAMP_DENIED", "the router's challenge is no challenge");
       return autobahn.auth_cryptosign.sign_challenge(pair, { challenge });
     },
-    // A handler's own error, or a router that breaks the protocol: without the connection nothing hangs.
-    () => socket.terminate(),
+    // An event handler's own error, or a router that breaks the protocol: without the connection nothing hangs.
+    (error) => {
+      if (!(error instanceof autobahn.Error)) socket.terminate();
+    },
     () => socket.terminate(),
   );
 }
@@ -210,14 +216,29 @@ function joined(
   });
 }
 
+/** autobahn-js would send whatever a handler throws, in plain text. */
+function answering(
+  handler: Parameters<WampSession["register"]>[1],
+): (args: unknown[], kwargs: Record<string, unknown>) => Promise<unknown> {
+  return async (args, kwargs) => {
+    try {
+      return await handler(args, kwargs);
+    } catch (error) {
+      if (!(error instanceof ErrorReply)) throw new autobahn.Error("wamp.error.runtime_error");
+      throw new autobahn.Error(error.uri, error.passthru && [error.passthru]);
+    }
+  };
+}
+
 /** autobahn-js throws strings, rejects with objects of its own, and throws when the session is over. */
 async function guarded<Answer>(send: () => Promise<Answer>): Promise<Answer> {
   try {
     return await send();
-  } catch (cause) {
-    const uri = typeof cause === "object" && cause !== null && "error" in cause ? cause.error : undefined;
-    if (typeof uri !== "string") throw lost();
-    throw new OnionhookError("ERR_WAMP_REFUSED", `the router refused: ${uriOnly(uri)}`, { cause });
+  } catch (error) {
+    if (!(error instanceof autobahn.Error)) throw lost();
+    const [passthru] = Array.isArray(error.args) ? error.args : [];
+    const uri = typeof error.error === "string" ? error.error : "";
+    throw new ErrorReply(uri, passthru instanceof Passthru ? passthru : undefined);
   }
 }
 
@@ -252,9 +273,4 @@ function makeRequests(closed: Promise<void>) {
       clearTimeout(timer);
     }
   };
-}
-
-/** A router's text is not trusted with our log: URIs only. */
-function uriOnly(text: string): string {
-  return /^[\w.-]{1,100}$/.test(text) ? text : "(no error URI)";
 }

@@ -13,7 +13,7 @@ import { encodeEvent } from "../../shared/event.ts";
 import { writeSecretFile } from "../../shared/host/key-file.ts";
 import { formatKey } from "../../shared/keys.ts";
 import { openReceipt } from "../../shared/receipt.ts";
-import { openKwargs, sealKwargs } from "../../shared/sealed-call.ts";
+import { openPayload, sealPayload } from "../../shared/sealed-payload.ts";
 import { sharedKey } from "../../shared/shared-key.ts";
 import { RECEIPT_TOPIC, REPLAY_PROCEDURE } from "../../shared/topic.ts";
 import { Passthru } from "../../shared/wamp/passthru.ts";
@@ -137,14 +137,14 @@ describe("the builder, at our router", () => {
     const questions: Record<string, unknown>[] = [];
     await relay.register(REPLAY_PROCEDURE, ([payload]) => {
       if (!(payload instanceof Passthru)) throw new TypeError("not sealed");
-      const question = openKwargs(REPLAY_PROCEDURE, payload.bytes, withRelay);
+      const question = openPayload(REPLAY_PROCEDURE, payload, [withRelay]).kwargs;
       questions.push(question);
       return answer(question);
     });
     return questions;
   }
   const sealedAnswer = (kwargs: Record<string, unknown>, key = withRelay) =>
-    new Passthru(sealKwargs(REPLAY_PROCEDURE, kwargs, key), CRYPTOBOX, "json");
+    new Passthru(sealPayload(REPLAY_PROCEDURE, { kwargs }, key), CRYPTOBOX, "json");
 
   it("answers each event with a receipt, a duplicate too, and runs it once", async () => {
     const { told } = await startBuilder();

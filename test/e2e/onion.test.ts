@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { makeKeyring } from "../../shared/keyring.ts";
 import { sharedKey } from "../../shared/shared-key.ts";
 import { parseConfig } from "../../builder/config.ts";
 import { openEvent } from "../../builder/opener.ts";
@@ -81,7 +82,8 @@ describeWith("tor", "the pipeline through an onion service", () => {
       "relay",
       "router",
       "tor:authority",
-      "tor:client",
+      "tor:builder-client",
+      "tor:relay-client",
       "tor:relay1",
       "tor:relay2",
       "tor:relay3",
@@ -102,10 +104,11 @@ describeWith("tor", "the pipeline through an onion service", () => {
     const { json, folder } = readConfigFile(join(data.path, "builder.json"));
     const config = parseConfig(json, folder);
     const shared = sharedKey(config.edgeBoxPublic, config.boxSecrets[0]);
+    const keyring = makeKeyring([{ uri: TOPIC_PREFIX, match: "prefix", responder: [shared] }]);
     const arrived = new Map<string, OpenedEvent>();
     const session = await joinAsBuilder(ready.router.onion ?? "", ready.router.socks ?? "");
     await session.subscribe(TOPIC_PREFIX, "prefix", ({ topic, passthru }) => {
-      const opened = openEvent(topic, passthru, [shared], secret);
+      const opened = openEvent(topic, passthru, keyring, secret);
       arrived.set(opened.delivery.id, opened);
     });
     try {
@@ -161,7 +164,16 @@ describeWith("tor", "the pipeline through an onion service", () => {
     })();
     const opened = (delivery: string) =>
       dev.events.filter((event) => event.event === "opened" && event["delivery"] === delivery).length;
-    for (const part of ["worker", "relay", "router", "builder", "tor:client", "tor:service", "tor:relay2"]) {
+    for (const part of [
+      "worker",
+      "relay",
+      "router",
+      "builder",
+      "tor:relay-client",
+      "tor:builder-client",
+      "tor:service",
+      "tor:relay2",
+    ]) {
       const before = sent.length;
       const pid = dev.pidOf(part);
       process.kill(pid, "SIGKILL");

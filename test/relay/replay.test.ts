@@ -6,7 +6,7 @@ import { serveReplay } from "../../relay/replay.ts";
 import { CRYPTOBOX } from "../../shared/cryptobox.ts";
 import { OnionhookError } from "../../shared/errors.ts";
 import { MAX_REPLAY } from "../../shared/replay.ts";
-import { openKwargs, sealKwargs } from "../../shared/sealed-call.ts";
+import { openPayload, sealPayload } from "../../shared/sealed-payload.ts";
 import { Passthru } from "../../shared/wamp/passthru.ts";
 import type { WampSession } from "../../shared/wamp/session.ts";
 import { startTestbed, type Testbed } from "../router/testbed.ts";
@@ -60,7 +60,7 @@ async function serve(bed: Testbed, queue: Queue, ...drains: OpenDrain[]): Promis
 }
 
 const sealed = (kwargs: Record<string, unknown>, key = shared, uri = PROCEDURE) =>
-  new Passthru(sealKwargs(uri, kwargs, key), CRYPTOBOX, "json");
+  new Passthru(sealPayload(uri, { kwargs }, key), CRYPTOBOX, "json");
 
 /** What the relay answers, opened. */
 async function ask(bed: Testbed, kwargs: Record<string, unknown>, key = shared): Promise<unknown> {
@@ -68,7 +68,7 @@ async function ask(bed: Testbed, kwargs: Record<string, unknown>, key = shared):
   const answer = await builder.call(PROCEDURE, sealed(kwargs, key));
   if (!(answer instanceof Passthru)) throw new Error(`not sealed: ${JSON.stringify(answer)}`);
   expect(answer).toMatchObject({ algo: CRYPTOBOX, serializer: "json" });
-  return openKwargs(PROCEDURE, answer.bytes, key);
+  return openPayload(PROCEDURE, answer, [key]).kwargs;
 }
 
 describe("a builder that misses events", () => {
@@ -167,6 +167,11 @@ describe("a builder that misses events", () => {
 
 describe("who does not hold a builder's key", () => {
   const request = { id: ID, stream: "docs", from: 1, to: 1 };
+  const notOpened = expect.objectContaining({
+    code: "ERR_WAMP_REFUSED",
+    uri: "wamp.error.encryption.decrypt_error",
+    passthru: undefined,
+  });
 
   it.each<[what: string, args: unknown[]]>([
     ["sealed with another key", [sealed(request, foreign)]],
@@ -175,12 +180,13 @@ describe("who does not hold a builder's key", () => {
     ["of another scheme", [new Passthru(sealed(request).bytes, "mqtt", "json")]],
     ["not sealed", [request]],
     ["empty", []],
-  ])("is answered with nothing at all: a call that is %s", async (_what, args) => {
+    ["of another inner serializer", [new Passthru(sealed(request).bytes, CRYPTOBOX, "msgpack")]],
+  ])("is told that it was not opened, and nothing else: a call that is %s", async (_what, args) => {
     const bed = await startTestbed();
     const queue = fakeQueue(1);
     const { reports } = await serve(bed, queue);
     const somebody = await join(bed, "builder");
-    expect((await somebody.call(PROCEDURE, ...args)) ?? null).toBeNull();
+    await expect(somebody.call(PROCEDURE, ...args)).rejects.toEqual(notOpened);
     expect(queue.retried).toEqual([]);
     expect(reports).toEqual([
       ["error", expect.objectContaining({ code: "ERR_REPLAY_REFUSED", hint: expect.any(String) })],
@@ -193,8 +199,8 @@ describe("who does not hold a builder's key", () => {
     const somebody = await join(bed, "builder");
     await fc.assert(
       fc.asyncProperty(fc.uint8Array({ maxLength: 200 }), async (bytes) => {
-        const answer = await somebody.call(PROCEDURE, new Passthru(bytes, CRYPTOBOX, "json"));
-        expect(answer ?? null).toBeNull();
+        const answer = somebody.call(PROCEDURE, new Passthru(bytes, CRYPTOBOX, "json"));
+        await expect(answer).rejects.toEqual(notOpened);
       }),
       { numRuns: 50 },
     );
