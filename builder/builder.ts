@@ -42,13 +42,10 @@ export async function runBuilder(config: BuilderConfig, report: Report, stop: Ab
   ]);
   const recovery = makeRecovery({ journal, keyring, report }, () => runner.wake());
   const runner = startRunner({ dataDir, rules, journal, isHeld: recovery.holds, report }, signal);
-  const intake = makeIntake(
-    { journal, rules, keyring, webhookSecret, report },
-    (streams) => {
-      recovery.noted(streams);
-      runner.wake();
-    },
-  );
+  const intake = makeIntake({ journal, rules, keyring, webhookSecret, report }, (streams) => {
+    recovery.noted(streams);
+    runner.wake();
+  });
 
   const leaving = new AbortController();
   const leave = () => void intake.end().finally(() => leaving.abort());
