@@ -9,7 +9,7 @@ import nacl from "tweetnacl";
 import { encodeHex } from "../shared/bytes.ts";
 import { readKeyFile, readSecretFile, writeSecretFile } from "../shared/host/key-file.ts";
 import { formatKey, KEY_BYTES, type KeyKind } from "../shared/keys.ts";
-import { clientAuthPublicKey, onionAddress } from "../shared/tor/onion-keys.ts";
+import { clientAuthLine, clientAuthPublicKey, onionAddress } from "../shared/tor/onion-keys.ts";
 
 /** Name of a key, and the stem of its file. */
 export const KEYS = {
@@ -20,7 +20,8 @@ export const KEYS = {
   "relay-drain": "sign",
   "relay-box": "box",
   "router-onion": "onion-service",
-  "onion-client": "onion-client",
+  "relay-onion": "onion-client",
+  "builder-onion": "onion-client",
   webhook: "shared secret",
 } as const satisfies Record<string, KeyKind | "shared secret">;
 
@@ -72,8 +73,10 @@ function publicHalf(file: string, kind: KeyKind | "shared secret"): Record<strin
       const { publicKey } = nacl.sign.keyPair.fromSeed(secret);
       return { key: formatKey(kind, "public", publicKey), crossbar: encodeHex(publicKey) };
     }
-    case "onion-client":
-      return { key: formatKey(kind, "public", clientAuthPublicKey(secret)) };
+    case "onion-client": {
+      const publicKey = clientAuthPublicKey(secret);
+      return { key: formatKey(kind, "public", publicKey), auth: clientAuthLine(publicKey) };
+    }
     case "onion-service":
       return { address: onionAddress(secret) };
     default:

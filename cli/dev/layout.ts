@@ -22,7 +22,7 @@ export interface Layout {
   key(name: KeyName): MadeKey;
   /** Whether every key was there already: a second start. */
   reused: boolean;
-  onion: { address: string; clientSecret: Uint8Array };
+  onion: { address: string; relaySecret: Uint8Array; builderSecret: Uint8Array };
 }
 
 /**
@@ -72,16 +72,22 @@ export function openLayout(folder: string): Layout {
     reused: [...made.values()].every(({ created }) => !created),
     onion: {
       address: key("router-onion").public["address"] ?? "",
-      clientSecret: readKeyFile(keyFile(at("keys"), "onion-client"), "onion-client"),
+      relaySecret: readKeyFile(keyFile(at("keys"), "relay-onion"), "onion-client"),
+      builderSecret: readKeyFile(keyFile(at("keys"), "builder-onion"), "onion-client"),
     },
   };
+}
+
+export interface ClientTor {
+  socks: string;
+  control: string;
 }
 
 export interface Wiring {
   edgePort: number;
   routerPort: number;
-  /** Tor's SOCKS and control sockets, or `none`. */
-  tor: { socks: string; control: string } | "none";
+  /** SOCKS and control sockets of the Tor of relay and of builder, and the control socket of the router's; or `none`. */
+  tor: { relay: ClientTor; builder: ClientTor; control: string } | "none";
   queueUrl: string;
   /** The Crossbar config that roles, permissions and options are taken from. */
   crossbar: string;
@@ -93,7 +99,8 @@ export interface Wiring {
 export function writeConfigs(layout: Layout, wiring: Wiring) {
   const { folder, key } = layout;
   const { tor, edgePort, routerPort } = wiring;
-  const socks = tor === "none" ? "none" : tor.socks;
+  const dialling = (part: "relay" | "builder") =>
+    tor === "none" ? { tor } : { tor: tor[part].socks, tor_control: tor[part].control };
   const routerUrl = tor === "none" ? localUrl(routerPort) : `ws://${layout.onion.address}:${ONION_PORT}/`;
   const rules = readRules(layout, wiring.sampleBuild);
   const write = (name: string, config: object) => {
@@ -109,7 +116,10 @@ export function writeConfigs(layout: Layout, wiring: Wiring) {
         onion: {
           control: tor.control,
           key_file: key("router-onion").file,
-          clients: [key("onion-client").public["key"]],
+          clients: {
+            [RELAY]: key("relay-onion").public["key"],
+            [BUILDER]: key("builder-onion").public["key"],
+          },
           // The private network mends itself within seconds, or it does not.
           introduction_grace_seconds: 6,
         },
@@ -117,7 +127,7 @@ export function writeConfigs(layout: Layout, wiring: Wiring) {
     }),
     relay: write("relay.json", {
       data_dir: "relay",
-      tor: socks,
+      ...dialling("relay"),
       edge: { url: `ws://127.0.0.1:${edgePort}/drain`, relay: RELAY, key_file: key("relay-drain").file },
       router: { url: routerUrl, realm: REALM, authid: RELAY, key_file: key("relay-wamp").file },
       queue: { url: wiring.queueUrl },
@@ -128,7 +138,7 @@ export function writeConfigs(layout: Layout, wiring: Wiring) {
     }),
     builder: write("builder.json", {
       data_dir: "builder",
-      tor: socks,
+      ...dialling("builder"),
       router: { url: routerUrl, realm: REALM, authid: BUILDER, key_file: key("builder-wamp").file },
       box_key_file: key("builder-box").file,
       edge_box_public: key("edge-box").public["key"],

@@ -116,9 +116,7 @@ async function run(
   const { paths, routerUrl, rules } = writeConfigs(layout, {
     edgePort,
     routerPort,
-    tor: network
-      ? { socks: `unix:${network.socks.unix}`, control: `unix:${network.serviceControl}` }
-      : "none",
+    tor: network ? network.wiring : "none",
     queueUrl: options.queueUrl,
     crossbar: options.crossbar,
     sampleBuild: [process.execPath, join(options.root, "cli/dev/sample/build-docs.mjs")],

@@ -8,9 +8,15 @@
  * | waiting   | any failure                       | waiting, twice as long (100 ms to 5 s)          |
  * | published | the control connection ends       | waiting, 100 ms: `unpublished {}`               |
  * | published | introduction points stay lost     | the same, having ended the connection           |
+ * | published | update()                          | taken back, added anew, descriptor up:          |
+ * |           |                                   | published: `clients {allowed}`                  |
  * | any       | close(), `signal`                 | closed; the service ends with its connection    |
  *
  * The service belongs to our control connection (it is not detached), so tor forgets it when we die.
+ *
+ * Why update() takes the service back: added anew it has other introduction points, so that the descriptor of
+ * somebody who was let in before leads nowhere from then on. Tor leaves the circuits that were built already,
+ * so nobody's connection breaks; docs/onion.md says what that means for somebody who is shut out.
  *
  * Why introduction points are watched: tor limits how many circuits to them a service may build in
  * 300 s, and publishes no new descriptor while some are missing (hs_service.c). Relays that die in quick
@@ -19,9 +25,23 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { OnionhookError, describeError } from "../errors.ts";
 import type { Report } from "../report.ts";
+import { followBootstrap } from "./bootstrap.ts";
 import { connectControl, type Control } from "./control.ts";
 import { isLocalAddress, isPort, localAddressText, type LocalAddress } from "./local-socket.ts";
 import { clientAuthText, onionAddress, onionKeyBlob } from "./onion-keys.ts";
+
+export interface OnionAccess {
+  /** x25519 public keys, 32 bytes each, of those who may connect. */
+  readonly clients: readonly Uint8Array[];
+  /** Must be said when there are no clients: anybody who knows the address may connect. */
+  readonly open?: boolean;
+}
+
+/** Tor's HiddenServicePoWQueueRate and -Burst: how many are let in per second, and at once. */
+export interface PowDefence {
+  readonly queueRate: number;
+  readonly queueBurst: number;
+}
 
 export interface OnionServiceOptions {
   /** The control port of the tor that serves it. */
@@ -32,15 +52,16 @@ export interface OnionServiceOptions {
   virtualPort: number;
   /** Where connections go: a unix socket, or a port of this machine's loopback. */
   target: LocalAddress;
-  /** x25519 public keys, 32 bytes each, of those who may connect. */
-  clients: readonly Uint8Array[];
-  /** Must be said when there are no clients: anybody who knows the address may connect. */
-  open?: boolean;
+  access: OnionAccess;
+  /** Lets those in first who did more work, while more come than are let in. */
+  pow?: PowDefence | undefined;
+  /** Connections at a time on one circuit; a circuit with more is closed. Any number when left out. */
+  maxStreams?: number | undefined;
   /**
    * Milliseconds that introduction points may be missing before the service is added anew. Default
    * {@link INTRODUCTION_GRACE_MS}; 6000 is right for the private network, where circuits take no time.
    */
-  introductionGraceMs?: number;
+  introductionGraceMs?: number | undefined;
   report: Report;
   signal?: AbortSignal | undefined;
 }
@@ -48,8 +69,13 @@ export interface OnionServiceOptions {
 export interface OnionService {
   /** `<56 characters>.onion`. Not for logs. */
   readonly address: string;
-  /** Resolves when it is published for the first time; rejects when it is closed before. */
+  /** Resolves when it is published, and as {@link update} said last; rejects when it is closed before. */
   readonly published: Promise<void>;
+  /**
+   * Who may connect from now on. Nothing happens when that is who may already.
+   * @throws as {@link publishOnionService}
+   */
+  update(access: OnionAccess): void;
   /** Takes the service down. Resolves when nothing of it runs any more. */
   close(): Promise<void>;
 }
@@ -74,23 +100,32 @@ const INTRODUCTION_GRACE_MS = 30_000;
 export function publishOnionService(options: OnionServiceOptions): OnionService {
   const { report, introductionGraceMs: graceMs = INTRODUCTION_GRACE_MS } = options;
   const address = onionAddress(options.seed);
-  const addOnion = addOnionCommand(options);
+  let addOnion = addOnionCommand(options, options.access);
+  let changing = new AbortController();
   const closing = new AbortController();
   const signal =
     options.signal === undefined ? closing.signal : AbortSignal.any([closing.signal, options.signal]);
-  const published = Promise.withResolvers<void>();
-  // Whoever does not wait for it need not handle its failure either.
-  published.promise.catch(() => undefined);
+  let published = makePublished();
 
   /** One life of a control connection. Returns when it ends, having been published or not. */
-  async function publishOnce(onPublished: () => void): Promise<void> {
+  async function publishOnce(onPublished: (isFirst: boolean) => void): Promise<void> {
     const control = await connectControl(options.control, { signal });
     const end = (): void => control.close();
     signal.addEventListener("abort", end, { once: true });
     try {
-      await Promise.all([descriptorUploaded(control, address, signal), control.command(addOnion)]);
-      onPublished();
-      await introductionsLost(control, address, graceMs, signal);
+      await followBootstrap(control, report);
+      for (let isFirst = true; ; isFirst = false) {
+        const added = addOnion;
+        const stop = AbortSignal.any([signal, changing.signal]);
+        // oxlint-disable-next-line no-await-in-loop
+        await Promise.all([descriptorUploaded(control, address, signal), add(control, added, options)]);
+        if (added === addOnion) onPublished(isFirst);
+        // oxlint-disable-next-line no-await-in-loop
+        await introductionsLost(control, address, graceMs, stop);
+        if (added === addOnion || signal.aborted) return;
+        // oxlint-disable-next-line no-await-in-loop
+        await control.command(`DEL_ONION ${address.replace(/\.onion$/, "")}`);
+      }
     } finally {
       signal.removeEventListener("abort", end);
       control.close();
@@ -103,11 +138,12 @@ export function publishOnionService(options: OnionServiceOptions): OnionService 
     while (!signal.aborted) {
       let isPublished = false;
       try {
-        await publishOnce(() => {
+        await publishOnce((isFirst) => {
           isPublished = true;
           pause = FIRST_PAUSE_MS;
           lastCode = undefined;
-          report("published", {});
+          if (isFirst) report("published", {});
+          else report("clients", { allowed: countClients(addOnion) });
           published.resolve();
         });
       } catch (error) {
@@ -127,12 +163,44 @@ export function publishOnionService(options: OnionServiceOptions): OnionService 
   const done = supervise();
   return {
     address,
-    published: published.promise,
+    get published() {
+      return published.promise;
+    },
+    update(access) {
+      const next = addOnionCommand(options, access);
+      if (next === addOnion) return;
+      addOnion = next;
+      if (!signal.aborted) published = makePublished();
+      changing.abort();
+      changing = new AbortController();
+    },
     async close() {
       closing.abort();
       await done;
     },
   };
+}
+
+function makePublished(): PromiseWithResolvers<void> {
+  const published = Promise.withResolvers<void>();
+  // Whoever does not wait for it need not handle its failure either.
+  published.promise.catch(() => undefined);
+  return published;
+}
+
+/** @throws OnionhookError `ERR_TOR_POW` when Tor does not know that defence */
+async function add(control: Control, addOnion: string, { pow }: OnionServiceOptions): Promise<void> {
+  try {
+    await control.command(addOnion);
+  } catch (error) {
+    const isRefused = error instanceof OnionhookError && error.code === "ERR_TOR_CONTROL" && !error.retryable;
+    if (pow === undefined || !isRefused) throw error;
+    throw new OnionhookError("ERR_TOR_POW", "this tor does not publish with the proof-of-work defence", {
+      hint: "ADD_ONION has it from tor 0.4.9.2 on. Leave onion.pow out, or publish with HiddenServiceDir: docs/onion.md.",
+      retryable: true,
+      cause: error,
+    });
+  }
 }
 
 async function descriptorUploaded(control: Control, address: string, signal: AbortSignal): Promise<void> {
@@ -163,8 +231,9 @@ async function introductionsLost(
   }
 }
 
-/** Holds the service's secret key. */
-function addOnionCommand({ seed, virtualPort, target, clients, open = false }: OnionServiceOptions): string {
+/** Holds the service's secret key. The same access gives the same command, in whatever order it names clients. */
+function addOnionCommand(options: OnionServiceOptions, { clients, open = false }: OnionAccess): string {
+  const { seed, virtualPort, target, pow, maxStreams } = options;
   if (!isPort(virtualPort)) throw new RangeError("virtualPort: 1 to 65535");
   if (!isLoopback(target))
     throw new RangeError("target: expected a loopback address, or a path without spaces");
@@ -177,10 +246,25 @@ function addOnionCommand({ seed, virtualPort, target, clients, open = false }: O
       },
     );
   }
-  const flags = clients.length === 0 ? "DiscardPK" : "DiscardPK,V3Auth";
-  const allowed = clients.map((key) => ` ClientAuthV3=${clientAuthText(key)}`).join("");
-  const port = `Port=${virtualPort},${localAddressText(target)}`;
-  return `ADD_ONION ${onionKeyBlob(seed)} Flags=${flags} ${port}${allowed}`;
+  const flags = ["DiscardPK"];
+  if (clients.length > 0) flags.push("V3Auth");
+  if (maxStreams !== undefined) flags.push("MaxStreamsCloseCircuit");
+  const keys = [...new Set(clients.map(clientAuthText))].toSorted((a, b) => (a < b ? -1 : 1));
+  return [
+    `ADD_ONION ${onionKeyBlob(seed)} Flags=${flags.join(",")}`,
+    ...(maxStreams === undefined ? [] : [`MaxStreams=${maxStreams}`]),
+    ...(pow === undefined
+      ? []
+      : [`PoWDefensesEnabled=1 PoWQueueRate=${pow.queueRate} PoWQueueBurst=${pow.queueBurst}`]),
+    `Port=${virtualPort},${localAddressText(target)}`,
+    ...keys.map((key) => `${CLIENT}${key}`),
+  ].join(" ");
+}
+
+const CLIENT = "ClientAuthV3=";
+
+function countClients(addOnion: string): number {
+  return addOnion.split(CLIENT).length - 1;
 }
 
 /** The service's target is on this machine: Tor would happily forward to any other. */

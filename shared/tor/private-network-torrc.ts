@@ -68,7 +68,6 @@ function common({ dir, plan, tor, ownerPid }: TorrcInput): string[] {
     `OutboundBindAddress ${LOOPBACK}`,
     `__OwningControllerProcess ${ownerPid}`,
     `DataDirectory ${quote(paths.dir)}`,
-    `Nickname ${tor.name}`,
     `PidFile ${quote(paths.pid)}`,
     `Log ${quote(`notice file ${paths.log}`)}`,
     `ControlSocket ${unixSocket(paths.control)}`,
@@ -93,6 +92,7 @@ function common({ dir, plan, tor, ownerPid }: TorrcInput): string[] {
 
 function relay({ dir, plan, tor }: TorrcInput): string[] {
   return [
+    `Nickname ${tor.name}`,
     `Address ${LOOPBACK}`,
     `ORPort ${LOOPBACK}:${plan.orPorts[tor.name] ?? 0}`,
     "AddressDisableIPv6 1",

@@ -1,4 +1,4 @@
-/** Cuts connections of a running pipeline: inside Tor's client, or without Tor in the kernel. */
+/** Cuts connections of a running pipeline: inside its Tor, or without Tor in the kernel. */
 import { execFileSync } from "node:child_process";
 import { connectControl } from "../../shared/tor/control.ts";
 import { torPaths } from "../../shared/tor/private-network-plan.ts";
@@ -7,23 +7,24 @@ import type { Connection } from "./schedule.ts";
 /** Cuts what there is of a connection now, and returns how many streams, circuits or sockets that were. */
 export type Cut = (connection: Connection, what: "stream" | "circuit") => Promise<number>;
 
-/** The isolation credential that each connection dials with. */
-const PURPOSE: Readonly<Record<Connection, RegExp>> = {
-  drain: /^drain-/,
-  "relay-session": /^publish$/,
-  "builder-session": /^builder$/,
+/** The tor of the private network that dials each connection, and the isolation credential. */
+const DIALLED: Readonly<Record<Connection, { tor: string; purpose: RegExp }>> = {
+  drain: { tor: "relay-client", purpose: /^drain-/ },
+  "relay-session": { tor: "relay-client", purpose: /^publish$/ },
+  "builder-session": { tor: "builder-client", purpose: /^builder$/ },
 };
 
 /** @param dir the folder of the private network. */
 export function cutThroughTor(dir: string): Cut {
   return async (connection, what) => {
-    const control = await connectControl({ path: torPaths(dir, "client").control });
+    const { tor, purpose: wanted } = DIALLED[connection];
+    const control = await connectControl({ path: torPaths(dir, tor).control });
     try {
       const lines = async (key: string) => (await control.getInfo(key)).split("\n").filter(Boolean);
       const circuits = new Set(
         (await lines("circuit-status")).flatMap((line) => {
           const [, purpose = ""] = / SOCKS_PASSWORD="([^"]*)"/.exec(line) ?? [];
-          return PURPOSE[connection].test(purpose) ? [line.split(" ", 1)[0]] : [];
+          return wanted.test(purpose) ? [line.split(" ", 1)[0]] : [];
         }),
       );
       const streams = (await lines("stream-status")).flatMap((line) => {

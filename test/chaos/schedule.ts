@@ -12,7 +12,8 @@ export type Victim =
   | "relay"
   | "router"
   | "builder"
-  | "tor:client"
+  | "tor:relay-client"
+  | "tor:builder-client"
   | "tor:service"
   | "tor:authority"
   | "tor:relay1"
@@ -69,7 +70,8 @@ const FAULTS_IN_STRIKE = { "1": 6, "2": 3, "3": 1 } as const;
 
 const PARTS = { worker: 3, relay: 4, router: 3, builder: 4 } as const;
 const TORS = {
-  "tor:client": 2,
+  "tor:relay-client": 2,
+  "tor:builder-client": 2,
   "tor:service": 2,
   "tor:authority": 1,
   "tor:relay1": 1,

@@ -125,7 +125,7 @@ describe("onionhook", () => {
       const first = await onionhook("keys", "new", "--dir", folder);
       expect(first.code).toBe(0);
       const files = readdirSync(folder);
-      expect(files).toHaveLength(9);
+      expect(files).toHaveLength(10);
       const contents = files.map((name) => readFileSync(join(folder, name), "utf8"));
       for (const name of files) expect(statSync(join(folder, name)).mode & 0o777).toBe(0o600);
       for (const content of contents) expect(first.stdout).not.toContain(content.trim());
@@ -157,6 +157,84 @@ describe("onionhook", () => {
       const wrong = await onionhook("keys", "new", "bulider-box", "--dir", folder);
       expect(wrong.code).toBe(2);
       expect(wrong.stderr).toContain("one of: edge-box builder-box");
+    });
+  });
+
+  describe("keys tor-client", () => {
+    it("writes what the Tor of relay or builder needs, 0600, and never over another file", async () => {
+      const keys = join(folder, "keys");
+      await onionhook("keys", "new", "relay-onion", "router-onion", "--dir", keys);
+      const onion = `${"a".repeat(56)}.onion`;
+      const write = () =>
+        onionhook("keys", "tor-client", "relay-onion", "--dir", keys, "--onion", onion, "--out", folder);
+      const { code, stdout } = await write();
+      expect(code).toBe(0);
+      const file = join(folder, "relay-onion.auth_private");
+      expect(stdout).toContain(file);
+      expect(statSync(file).mode & 0o777).toBe(0o600);
+      const text = readFileSync(file, "utf8");
+      expect(text).toMatch(/^a{56}:descriptor:x25519:[A-Z2-7]{52}\n$/);
+      expect(stdout).not.toContain(text.trim().split(":")[3]);
+      expect((await write()).stderr).toContain("exists and is not overwritten");
+    });
+
+    it.each([
+      [["tor-client", "relay-wamp"], "one of: relay-onion builder-onion"],
+      [["tor-client"], "one of: relay-onion builder-onion"],
+      [["tor-client", "relay-onion", "builder-onion"], "is nothing that this command takes"],
+      [["tor-service", "relay"], "is nothing that this command takes"],
+    ])("%j is wrong usage", async (args, message) => {
+      const { code, stderr } = await onionhook("keys", ...args, "--out", folder);
+      expect(code).toBe(2);
+      expect(stderr).toContain(message);
+    });
+
+    it("refuses what is no onion address, and does not repeat the key", async () => {
+      await onionhook("keys", "new", "relay-onion", "--dir", folder);
+      const args = ["keys", "tor-client", "relay-onion", "--dir", folder, "--out", folder];
+      const { code, stdout, stderr } = await onionhook(...args, "--onion", "example.org");
+      expect(code).toBe(2);
+      expect(stderr).toContain("--onion is no onion address (ERR_USAGE)");
+      const [, secret = "none"] = readFileSync(join(folder, "relay-onion.key"), "utf8").trim().split(":");
+      expect(stdout + stderr).not.toContain(secret);
+    });
+  });
+
+  describe("keys tor-service", () => {
+    it("writes a HiddenServiceDir with the address and the clients of a router.json", async () => {
+      const made = await onionhook("keys", "new", "router-onion", "relay-onion", "--dir", folder, "--json");
+      const [onion, relay] = made.stdout
+        .trim()
+        .split("\n")
+        .map((line) => (JSON.parse(line) as { public: Record<string, string> }).public);
+      const config = join(folder, "router.json");
+      writeFileSync(
+        config,
+        JSON.stringify({
+          crossbar: "crossbar.json",
+          onion: {
+            control: "unix:/run/tor/control",
+            key_file: "router-onion.key",
+            clients: { relay: relay?.["key"] },
+          },
+        }),
+      );
+      const out = join(folder, "hs");
+      const written = await onionhook("keys", "tor-service", "--config", config, "--out", out, "--json");
+      expect(JSON.parse(written.stdout)).toEqual({
+        folder: out,
+        address: onion?.["address"],
+        clients: ["relay"],
+      });
+      expect(readFileSync(join(out, "hostname"), "utf8")).toBe(`${onion?.["address"]}\n`);
+      expect(readFileSync(join(out, "authorized_clients", "relay.auth"), "utf8")).toBe(
+        `${relay?.["auth"]}\n`,
+      );
+      expect(statSync(out).mode & 0o777).toBe(0o700);
+      expect(statSync(join(out, "hs_ed25519_secret_key")).mode & 0o777).toBe(0o600);
+      const again = await onionhook("keys", "tor-service", "--config", config, "--out", out);
+      expect(again.code).toBe(1);
+      expect(again.stderr).toContain("holds an onion service's key, which is not overwritten");
     });
   });
 

@@ -84,7 +84,7 @@ describe("secrets", () => {
 
   it("leave every secret key in its own file only", () => {
     const elsewhere = filesUnder(data.path).filter((file) => !file.startsWith(ready.keys_dir));
-    expect(secrets).toHaveLength(9);
+    expect(secrets).toHaveLength(10);
     for (const file of elsewhere) {
       const content = readFileSync(file);
       for (const { name, forms } of secrets) {

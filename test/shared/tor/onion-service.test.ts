@@ -10,16 +10,16 @@ const options: OnionServiceOptions = {
   seed,
   virtualPort: 80,
   target: { host: "127.0.0.1", port: 8080 },
-  clients: [clientAuthPublicKey(Buffer.alloc(32, 2))],
+  access: { clients: [clientAuthPublicKey(Buffer.alloc(32, 2))] },
   report: (event, fields) => reports.push(`${event} ${JSON.stringify(fields)}`),
 };
 
 describe("publishOnionService", () => {
   it("refuses to be open to anybody unless that is said", async () => {
-    expect(() => publishOnionService({ ...options, clients: [] })).toThrow(
+    expect(() => publishOnionService({ ...options, access: { clients: [] } })).toThrow(
       expect.objectContaining({ code: "ERR_TOR_ONION_OPEN" }),
     );
-    await publishOnionService({ ...options, clients: [], open: true }).close();
+    await publishOnionService({ ...options, access: { clients: [], open: true } }).close();
   });
 
   it.each([

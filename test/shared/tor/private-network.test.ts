@@ -76,7 +76,7 @@ describeWith("tor", "a private Tor network (real tor)", (tor) => {
       seed,
       virtualPort: PORT,
       target: { host: "127.0.0.1", port: echoPort },
-      clients: [clientAuthPublicKey(mine.secret)],
+      access: { clients: [clientAuthPublicKey(mine.secret)] },
       introductionGraceMs: 6000,
       report: (event, fields) => reports.push({ event, fields }),
     });
