@@ -1,3 +1,4 @@
+import dns from "node:dns";
 import { createServer, type Server } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import { createServer as createTcpServer } from "node:net";
@@ -31,12 +32,33 @@ describe("openWebSocket", () => {
     return `127.0.0.1:${typeof address === "object" && address ? address.port : 0}`;
   };
 
+  /** Answers an upgrade with these bytes, and no more than `write` sends. */
+  const answering = (write: (socket: Duplex) => void) => {
+    const server = createServer();
+    server.on("upgrade", (_request, socket) => {
+      socket.on("error", () => {});
+      write(socket);
+    });
+    return listen(server);
+  };
+  const refusal = async (host: string) => {
+    const error: unknown = await openWebSocket(target(`ws://${host}/`)).catch((thrown: unknown) => thrown);
+    if (!(error instanceof UpgradeRefused)) throw new Error("no refusal", { cause: error });
+    return error;
+  };
+
   it.each([
     "ws://192.0.2.1/",
     "wss://hooks.example.org/drain",
     "ws://abcdefgh.onion/",
     "ws://127.0.0.1.example.org/",
     "ws://[2001:db8::1]/",
+    "ws://localhost./",
+    "ws://localhost.localdomain/",
+    "ws://0.0.0.0/",
+    "ws://1/",
+    "ws://[::]/",
+    "ws://[::ffff:127.0.0.1]/",
   ])("without Tor does not dial %s", async (url) => {
     await expect(openWebSocket(target(url))).rejects.toEqual(code("ERR_NOT_LOOPBACK"));
   });
@@ -48,6 +70,32 @@ describe("openWebSocket", () => {
       await expect(opening).rejects.toEqual(code("ERR_PLAIN_WEBSOCKET"));
     },
   );
+
+  it.each(["localhost", "127.0.0.1", "127.1", "0x7f000001"])(
+    "dials %s without Tor, and looks up no name for it",
+    async (name) => {
+      const server = createServer();
+      const sockets = new WebSocketServer({ server, handleProtocols: () => "test.1" });
+      closing.push(() => sockets.close());
+      const [, port] = (await listen(server)).split(":");
+      const lookup = vi.spyOn(dns, "lookup");
+      closing.push(() => lookup.mockRestore());
+      (await openWebSocket(target(`ws://${name}:${port}/`))).terminate();
+      expect(lookup).not.toHaveBeenCalled();
+    },
+  );
+
+  it("follows no redirect", async () => {
+    let connections = 0;
+    const elsewhere = createServer();
+    elsewhere.on("connection", () => (connections += 1));
+    const away = await listen(elsewhere);
+    const host = await answering((socket) =>
+      socket.end(`HTTP/1.1 301 Moved Permanently\r\nlocation: ws://${away}/\r\ncontent-length: 0\r\n\r\n`),
+    );
+    expect((await refusal(host)).answer.status).toBe(301);
+    expect(connections).toBe(0);
+  });
 
   it("dials nothing at all when Tor's port is closed, not even on loopback", async () => {
     let connections = 0;
@@ -73,21 +121,6 @@ describe("openWebSocket", () => {
     expect(await first).toBe("first");
     socket.terminate();
   });
-
-  /** Answers an upgrade with these bytes, and no more than `write` sends. */
-  const answering = (write: (socket: Duplex) => void) => {
-    const server = createServer();
-    server.on("upgrade", (_request, socket) => {
-      socket.on("error", () => {});
-      write(socket);
-    });
-    return listen(server);
-  };
-  const refusal = async (host: string) => {
-    const error: unknown = await openWebSocket(target(`ws://${host}/`)).catch((thrown: unknown) => thrown);
-    if (!(error instanceof UpgradeRefused)) throw new Error("no refusal", { cause: error });
-    return error;
-  };
 
   it("tells what the server answered when that is no upgrade, and shows nothing of its body", async () => {
     const error = await refusal(

@@ -8,6 +8,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, it } from "vitest";
 import { WebSocket, WebSocketServer } from "ws";
 import { OnionhookError } from "../../../shared/errors.ts";
+import type { LocalAddress } from "../../../shared/tor/local-socket.ts";
+import { SOCKS_CODES } from "../../../shared/tor/socks-reply.ts";
 import { dial, parseSocksProxy } from "../../../shared/tor/socks.ts";
 import { reply, scriptedProxy, type Script, type ScriptedProxy } from "./scripted-proxy.ts";
 
@@ -22,6 +24,27 @@ async function proxy(script: Script, path?: string): Promise<ScriptedProxy> {
   const made = await scriptedProxy(script, path);
   cleanups.push(made.close);
   return made;
+}
+
+async function folder(): Promise<string> {
+  const path = await mkdtemp(join(tmpdir(), "socks-"));
+  cleanups.push(() => rm(path, { recursive: true }));
+  return path;
+}
+
+/** A server that is no proxy: says `words` at once, or when it is spoken to. */
+async function stranger(words: string | Buffer, speaksFirst: boolean): Promise<LocalAddress> {
+  const server = net.createServer((socket) => {
+    socket.on("error", () => undefined);
+    if (speaksFirst) socket.write(words);
+    else socket.once("data", () => socket.end(words));
+    socket.resume();
+    cleanups.push(async () => socket.destroy());
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  cleanups.push(async () => server.close());
+  return { host: "127.0.0.1", port: (server.address() as net.AddressInfo).port };
 }
 
 async function dialled(script: Script, isolation?: string): Promise<net.Socket> {
@@ -68,14 +91,31 @@ describe("dial", () => {
     [0xf6, "ERR_TOR_ONION_ADDRESS", false],
     [0xf7, "ERR_TOR_ONION_TIMEOUT", true],
     [0x42, "ERR_TOR_PROXY", false],
-  ])("tells reply code %i as %s (retryable: %s), whole and byte by byte", async (code, name, retryable) => {
-    for (const bytewise of [false, true]) {
-      const { address } = await proxy({ packets: [reply(code)], end: true, bytewise });
-      const error = await failure(dial(address, ONION, 80, { isolation: "drain" }));
-      expect(error).toMatchObject({ code: name, retryable });
-      expect(error.hint).toMatch(/[.?]$/);
-      expect(error.message).not.toContain(ONION);
-    }
+  ])(
+    "tells reply code %i as %s (retryable: %s), over TCP and unix, whole, byte by byte and cut off",
+    async (...row) => {
+      const [code, name, retryable] = row;
+      const path = join(await folder(), "s");
+      for (const packets of [[reply(code)], [reply(code, 4)], [reply(code).subarray(0, 2)]]) {
+        for (const [bytewise, unix] of [
+          [false, undefined],
+          [true, undefined],
+          [true, path],
+        ] as const) {
+          const { address, close } = await proxy({ packets, end: true, bytewise }, unix);
+          const error = await failure(dial(address, ONION, 80, { isolation: "drain", peer: "the router" }));
+          expect(error).toMatchObject({ code: name, retryable });
+          expect(error.hint).toMatch(/[.?]$/);
+          expect(error.message).toContain(name === "ERR_TOR_PROXY" ? "the SOCKS proxy" : "the router");
+          expect(error.message).not.toContain(ONION);
+          await close();
+        }
+      }
+    },
+  );
+
+  it("knows every reply code of RFC 1928 and of Tor's proposal 304", () => {
+    expect(SOCKS_CODES).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 0xf0, 0xf1, 0xf2, 0xf3, 0xf4, 0xf5, 0xf6, 0xf7]);
   });
 
   const text = "first bytes of the stream";
@@ -132,9 +172,8 @@ describe("dial", () => {
   });
 
   it("works over a unix socket, whose replies have ATYP 4", async () => {
-    const folder = await mkdtemp(join(tmpdir(), "socks-"));
-    cleanups.push(() => rm(folder, { recursive: true }));
-    const { address } = await proxy({ packets: [reply(0, 4), Buffer.from(text)] }, join(folder, "s"));
+    const path = join(await folder(), "s");
+    const { address } = await proxy({ packets: [reply(0, 4), Buffer.from(text)] }, path);
     const socket = await dial(address, ONION, 80, { isolation: "drain" });
     expect(await received(socket, text.length)).toBe(text);
     socket.destroy();
@@ -168,10 +207,35 @@ describe("dial", () => {
     await new Promise((resolve) => server.close(resolve));
   });
 
-  it("gives up after its time", async () => {
+  it.each<[string, string | Buffer, boolean]>([
+    ["an SSH server", "SSH-2.0-OpenSSH_9.2p1\r\n", true],
+    ["an HTTP proxy", "HTTP/1.1 400 Bad Request\r\n\r\n", false],
+    // A fatal alert, unexpected_message (RFC 8446, "Alert Protocol").
+    ["a TLS server", Buffer.of(0x15, 3, 3, 0, 2, 2, 10), false],
+    ["a SOCKS4 proxy", Buffer.of(0, 0x5b, 0, 0, 0, 0, 0, 0), false],
+    ["a SOCKS5 proxy that wants another method", Buffer.of(5, 0xff), false],
+  ])("tells %s from Tor", async (_what, words, speaksFirst) => {
+    const error = await failure(dial(await stranger(words, speaksFirst), ONION, 80, { isolation: "drain" }));
+    expect(error).toMatchObject({ code: "ERR_TOR_PROXY", retryable: false });
+    expect(error.hint).toContain("SocksPort");
+  });
+
+  it("gives up after its time, and tells a proxy that is silent from one that looks for a circuit", async () => {
     const { address } = await proxy({ packets: [] });
-    const error = await failure(dial(address, ONION, 80, { timeoutMs: 50 }));
+    const error = await failure(dial(address, ONION, 80, { timeoutMs: 500, peer: "the edge" }));
     expect(error).toMatchObject({ code: "ERR_TOR_TIMEOUT", retryable: true });
+    expect(error.message).toContain("the edge");
+    const silent = await failure(dial(await stranger("", true), ONION, 80, { timeoutMs: 50 }));
+    expect(silent).toMatchObject({ code: "ERR_TOR_SILENT", retryable: true });
+    expect(silent.hint).toContain("SocksPort");
+  });
+
+  it.each([0, 1, 2, 3, 4, 9])("may be retried when a good reply breaks off after %i bytes", async (bytes) => {
+    const { address } = await proxy({ packets: [reply(0).subarray(0, bytes)], end: true });
+    expect(await failure(dial(address, ONION, 80))).toMatchObject({
+      code: "ERR_TOR_UNREACHABLE",
+      retryable: true,
+    });
   });
 
   it("stops when it is told to, with the caller's reason, before and during the handshake", async () => {
