@@ -79,8 +79,9 @@ export class RawClient {
     const [, , extra] = await client.next();
     client.send([5, answer(keys, challengeOf(extra)), {}]);
     const [type, session, details] = await client.next();
-    if (type !== 2 || typeof session !== "number") throw new Error(`not welcome: ${String(session)}`);
-    client.session = session;
+    if (type !== 2) throw new Error(`not welcome: ${String(details)}`);
+    // Crossbar.io's are above 2^32: some serializers make BigInts of those.
+    client.session = Number(session);
     client.welcome = record(details);
     return client;
   }

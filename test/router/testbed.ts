@@ -21,7 +21,6 @@ export function deployJson(): Json {
 export function configJson(...changes: readonly Change[]): Json {
   const json = deployJson();
   const onTcp: Change[] = [
-    ["workers.0.transports.1", undefined],
     ["workers.0.transports.length", 1],
     [`${TRANSPORT}.endpoint`, { type: "tcp", interface: "127.0.0.1", port: 8080 }],
   ];
