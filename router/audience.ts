@@ -15,7 +15,7 @@ const LISTS: ReadonlyArray<readonly [suffix: string, property: keyof Identity]> 
 ];
 
 /**
- * An empty list is none, as on Crossbar.io.
+ * A list that lets nobody in lets nobody in (Crossbar.io overlooks an empty one).
  *
  * @throws ProtocolFault for a list that is no list of names, or of session ids.
  */
@@ -25,16 +25,14 @@ export function parseAudience(options: Dict, publisher: Member): Audience {
   for (const [suffix, property] of LISTS) {
     const eligible = names(options[`eligible${suffix}`], property);
     const excluded = names(options[`exclude${suffix}`], property);
-    if (eligible.size > 0) tests.push(({ identity }) => eligible.has(identity[property]));
-    if (excluded.size > 0) tests.push(({ identity }) => !excluded.has(identity[property]));
+    if (eligible !== undefined) tests.push(({ identity }) => eligible.has(identity[property]));
+    if (excluded !== undefined) tests.push(({ identity }) => !excluded.has(identity[property]));
   }
   return (member) => tests.every((test) => test(member));
 }
 
-const NOBODY: ReadonlySet<string | number> = new Set();
-
-function names(value: unknown, property: keyof Identity): ReadonlySet<string | number> {
-  if (value === undefined) return NOBODY;
+function names(value: unknown, property: keyof Identity): ReadonlySet<string | number> | undefined {
+  if (value === undefined) return undefined;
   if (!Array.isArray(value)) throw malformed("a list of subscribers must be a list");
   return new Set(
     value.map((each: unknown) => {

@@ -4,17 +4,20 @@ import { EVENT, PUBLISHED, SUBSCRIBED, UNSUBSCRIBED } from "./codes.ts";
 import { RequestRefused } from "./faults.ts";
 import { newId } from "./ids.ts";
 import { disclosure, tell, toFrame, withPayload, type Member } from "./member.ts";
-import type { Publish, RequestId, Subscribe } from "./messages.ts";
+import type { RequestId } from "./fields.ts";
+import type { Holding, Holdings } from "./holdings.ts";
+import type { Publish, Subscribe } from "./messages.ts";
 import type { Payload } from "./payload.ts";
 import { allowing, type Permission } from "./permissions.ts";
-import type { Subscription, Subscriptions } from "./subscriptions.ts";
 import { isPattern, isReserved } from "./uri.ts";
 
+type Subscription = Holding;
+
 /** What the broker announces of subscriptions, as topics below `wamp.subscription.`. */
-export type Announcement = "on_create" | "on_subscribe" | "on_unsubscribe" | "on_delete";
+type Announcement = "on_create" | "on_subscribe" | "on_unsubscribe" | "on_delete";
 
 export interface BrokerParts {
-  readonly subscriptions: Subscriptions;
+  readonly subscriptions: Holdings;
   readonly permissionsOf: (member: Member) => readonly Permission[];
 }
 
@@ -31,7 +34,7 @@ type Delivery = readonly [to: Member, frame: Uint8Array];
 
 /** Publish and subscribe within one realm. Refusals are thrown as {@link RequestRefused}. */
 export class Broker {
-  readonly #subscriptions: Subscriptions;
+  readonly #subscriptions: Holdings;
   readonly #permissionsOf: BrokerParts["permissionsOf"];
 
   constructor({ subscriptions, permissionsOf }: BrokerParts) {
@@ -61,10 +64,10 @@ export class Broker {
     if (!isPattern(topic, match)) throw new RequestRefused("wamp.error.invalid_uri", "malformed topic");
     if (allowing(this.#permissionsOf(member), "subscribe", topic) === undefined)
       throw new RequestRefused("wamp.error.not_authorized", "not authorized to subscribe");
-    const { subscription, created, added } = this.#subscriptions.add(member, topic, match);
-    tell(member, [SUBSCRIBED, request, subscription.id]);
-    if (created) this.#announce("on_create", member, subscription, describeSubscription(subscription));
-    if (added) this.#announce("on_subscribe", member, subscription, subscription.id);
+    const { holding, created, added } = this.#subscriptions.add(member, topic, match, {});
+    tell(member, [SUBSCRIBED, request, holding.id]);
+    if (created) this.#announce("on_create", member, holding, describeSubscription(holding));
+    if (added) this.#announce("on_subscribe", member, holding, holding.id);
   }
 
   unsubscribe(member: Member, request: RequestId, id: number): void {
@@ -87,17 +90,16 @@ export class Broker {
     if (removed.deleted) this.#announce("on_delete", member, subscription, subscription.id);
   }
 
+  /** Publishes as the router, to everybody who may see it. */
+  announce(topic: string, args: readonly unknown[]): void {
+    const payload = { tail: [args], encoding: {} };
+    const event = { topic, publication: newId(), details: {}, payload, wants: () => true };
+    for (const [to, frame] of this.#prepare(event)) to.send(frame);
+  }
+
   /** Subscriptions to the announcements themselves are not announced. */
-  #announce(what: Announcement, member: Member, subscription: Subscription, detail: unknown): void {
-    if (isReserved(subscription.uri)) return;
-    const deliveries = this.#prepare({
-      topic: `wamp.subscription.${what}`,
-      publication: newId(),
-      details: {},
-      payload: { tail: [[member.identity.session, detail]], encoding: {} },
-      wants: () => true,
-    });
-    for (const [to, frame] of deliveries) to.send(frame);
+  #announce(what: Announcement, { identity }: Member, { uri }: Subscription, detail: unknown): void {
+    if (!isReserved(uri)) this.announce(`wamp.subscription.${what}`, [identity.session, detail]);
   }
 
   /** One frame for each subscription and serializer, however many get it. */
@@ -105,8 +107,9 @@ export class Broker {
     const deliveries: Delivery[] = [];
     for (const subscription of this.#subscriptions.matching(event.topic)) {
       const frames = new Map<Serializer, Uint8Array>();
+      const mayHave = this.#audience(subscription, event.topic);
       for (const member of subscription.members) {
-        if (!event.wants(member) || !this.#mayHave(member, subscription, event.topic)) continue;
+        if (!event.wants(member) || !mayHave(member)) continue;
         let frame = frames.get(member.serializer);
         if (frame === undefined) {
           frame = eventFrame(member.serializer, subscription, event);
@@ -120,10 +123,21 @@ export class Broker {
 
   /**
    * A permission to subscribe is asked with the pattern's text (as on Crossbar.io), which may stand for
-   * more topics than the role may see: those are held back here, which Crossbar.io does not do.
+   * more topics than the role may see: those are held back here, which Crossbar.io does not do. Each role
+   * is asked once.
    */
-  #mayHave(member: Member, { match }: Subscription, topic: string): boolean {
-    return match === "exact" || allowing(this.#permissionsOf(member), "subscribe", topic) !== undefined;
+  #audience({ match }: Subscription, topic: string): (member: Member) => boolean {
+    if (match === "exact") return () => true;
+    const roles = new Map<string, boolean>();
+    return (member) => {
+      const { role } = member.identity;
+      let allowed = roles.get(role);
+      if (allowed === undefined) {
+        allowed = allowing(this.#permissionsOf(member), "subscribe", topic) !== undefined;
+        roles.set(role, allowed);
+      }
+      return allowed;
+    };
   }
 }
 

@@ -21,6 +21,7 @@ export const REGISTERED = 65;
 export const UNREGISTER = 66;
 export const UNREGISTERED = 67;
 export const INVOCATION = 68;
+export const INTERRUPT = 69;
 export const YIELD = 70;
 
 /** WebSocket close codes, RFC 6455 §7.4.1, as Crossbar.io uses them. */

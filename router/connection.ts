@@ -9,14 +9,21 @@ import { OnionhookError } from "../shared/errors.ts";
 import type { Report } from "../shared/report.ts";
 import type { Serializer } from "../shared/wamp/serializers.ts";
 import type { Clock } from "./clock.ts";
-import { CLOSE_GOING_AWAY, CLOSE_INTERNAL_ERROR, CLOSE_TOO_BIG } from "./codes.ts";
+import {
+  ABORT,
+  CLOSE_GOING_AWAY,
+  CLOSE_INTERNAL_ERROR,
+  CLOSE_NORMAL,
+  CLOSE_TOO_BIG,
+  GOODBYE,
+} from "./codes.ts";
 import type { TransportConfig } from "./config.ts";
 import { CHALLENGE_BYTES } from "./cryptosign.ts";
 import { malformed, ProtocolFault } from "./faults.ts";
 import { startHeartbeat } from "./heartbeat.ts";
 import { newId } from "./ids.ts";
 import { toFrame, type Identity, type Member } from "./member.ts";
-import { parseMessage } from "./messages.ts";
+import { parseMessage, type CalleeFeatures } from "./messages.ts";
 import type { Realm } from "./realm.ts";
 import { opened, step, type SessionOutput, type SessionState, type SessionWorld } from "./session.ts";
 
@@ -30,7 +37,7 @@ const MAX_BUFFERED = 64 * 1024 * 1024;
 const MAX_HANDSHAKE_FRAME = 16 * 1024;
 
 /** Why a member left, for the log; never a client's own words. */
-type Leaving = "goodbye" | "abort" | "refused" | "fault" | "slow" | "silent" | "shutdown" | "lost";
+type Leaving = "goodbye" | "abort" | "killed" | "refused" | "fault" | "slow" | "silent" | "shutdown" | "lost";
 
 export interface ConnectionParts {
   readonly ws: WebSocket;
@@ -109,7 +116,7 @@ export class Connection {
         return this.#send(toFrame(serializer, output.message));
       case "join":
         joined();
-        return this.#join(output.identity);
+        return this.#join(output.identity, output.features);
       case "refuse":
         return report("refused", { why: output.why, ...(output.authid && { authid: output.authid }) });
       case "close":
@@ -117,10 +124,16 @@ export class Connection {
     }
   }
 
-  #join(identity: Identity): void {
+  #join(identity: Identity, features: CalleeFeatures): void {
     const { serializer, report } = this.#parts;
     if (this.#state.phase === "over") return;
-    this.#member = { identity, serializer, send: (frame) => this.#send(frame) };
+    this.#member = {
+      identity,
+      features,
+      serializer,
+      send: (frame) => this.#send(frame),
+      end: (reason, message) => this.#end(reason, message),
+    };
     this.#realm(this.#member).join(this.#member);
     report("joined", { authid: identity.authid, role: identity.role, serializer: serializer.id });
   }
@@ -132,10 +145,23 @@ export class Connection {
     else ws.send(frame, { binary: serializer.binary });
   }
 
+  /** Another session, one that may, wants this one away. It need not answer. */
+  #end(reason: string, message: string | undefined): void {
+    this.#send(toFrame(this.#parts.serializer, [GOODBYE, message === undefined ? {} : { message }, reason]));
+    this.#close(CLOSE_NORMAL, "killed");
+  }
+
+  /** ABORT as WAMP wants it ("Protocol errors"), and the close code that Crossbar.io has for it. */
   #fault(error: unknown): void {
-    if (error instanceof ProtocolFault) this.#close(error.closeCode, "fault", error.message);
-    else if (error instanceof OnionhookError) this.#close(malformed("").closeCode, "fault", error.message);
-    else this.#close(CLOSE_INTERNAL_ERROR, "fault");
+    const isTheirs = error instanceof ProtocolFault || error instanceof OnionhookError;
+    const reason = isTheirs ? error.message : "internal error";
+    let code = malformed("").closeCode;
+    if (!isTheirs) code = CLOSE_INTERNAL_ERROR;
+    else if (error instanceof ProtocolFault) code = error.closeCode;
+    this.#send(
+      toFrame(this.#parts.serializer, [ABORT, { message: reason }, "wamp.error.protocol_violation"]),
+    );
+    this.#close(code, "fault", reason);
   }
 
   #close(code: number, why: Leaving, reason?: string): void {

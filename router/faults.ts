@@ -21,13 +21,16 @@ export function unusable(what: string): ProtocolFault {
   return new ProtocolFault(CLOSE_INTERNAL_ERROR, what);
 }
 
+/** `wamp.` is the protocol's own; what it has no name for has one of ours. */
+type RefusalUri = `wamp.error.${string}` | `onionhook.error.${string}`;
+
 /** A request that is answered with an ERROR; the session goes on. */
 export class RequestRefused extends Error {
   override readonly name = "RequestRefused";
-  readonly uri: `wamp.error.${string}`;
+  readonly uri: RefusalUri;
 
   /** `message` goes to the client: it holds nothing that it did not send itself. */
-  constructor(uri: `wamp.error.${string}`, message: string) {
+  constructor(uri: RefusalUri, message: string) {
     super(message);
     this.uri = uri;
   }

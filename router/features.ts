@@ -1,4 +1,4 @@
-/** What WELCOME announces: that which exists here, and nothing else. */
+/** What WELCOME announces: that which exists here, and nothing else. docs/router.md has it in words. */
 export const features = {
   broker: {
     features: {
@@ -7,6 +7,7 @@ export const features = {
       subscriber_blackwhite_listing: true,
       pattern_based_subscription: true,
       subscription_meta_api: true,
+      session_meta_api: true,
       payload_transparency: true,
       payload_encryption_cryptobox: true,
     },
@@ -14,6 +15,13 @@ export const features = {
   dealer: {
     features: {
       caller_identification: true,
+      call_canceling: true,
+      call_timeout: true,
+      progressive_call_results: true,
+      pattern_based_registration: true,
+      shared_registration: true,
+      registration_meta_api: true,
+      session_meta_api: true,
       payload_transparency: true,
       payload_encryption_cryptobox: true,
     },

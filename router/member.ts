@@ -1,4 +1,5 @@
 import type { Serializer } from "../shared/wamp/serializers.ts";
+import type { CalleeFeatures } from "./messages.ts";
 import type { Payload } from "./payload.ts";
 
 /** Who a session is, from WELCOME on. */
@@ -12,9 +13,12 @@ export interface Identity {
 /** A joined session, as broker and dealer see it. */
 export interface Member {
   readonly identity: Identity;
+  readonly features: CalleeFeatures;
   readonly serializer: Serializer;
   /** Sends a frame made with the member's serializer; one that cannot take more is disconnected instead. */
   send(frame: Uint8Array): void;
+  /** Says GOODBYE and ends the session. */
+  end(reason: string, message: string | undefined): void;
 }
 
 /** A message as a frame. Text becomes bytes here, once, and not again for every receiver. */
@@ -26,6 +30,19 @@ export function toFrame(serializer: Serializer, message: readonly unknown[]): Ui
 /** Sends a message that holds nothing of other clients, and so can always be serialised. */
 export function tell(member: Member, message: readonly unknown[]): void {
   member.send(toFrame(member.serializer, message));
+}
+
+/** How a session joined, in the words of WELCOME. There is one way. */
+export function describeIdentity({ authid, role }: Identity) {
+  return { authid, authrole: role, authmethod: "cryptosign", authprovider: "static" };
+}
+
+/**
+ * A session as the meta API tells it. Nothing of its transport or of what it said of itself, which
+ * Crossbar.io tells: addresses, headers, process ids.
+ */
+export function describeMember({ identity }: Member) {
+  return { session: identity.session, ...describeIdentity(identity) };
 }
 
 /** Who sent something, in the words of EVENT (`publisher`) or INVOCATION (`caller`). */

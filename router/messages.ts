@@ -2,15 +2,23 @@
  * What a client may send, from lists to typed messages. Only form is judged here: who may do what, and
  * when, is for session, broker and dealer.
  *
- * Source: WAMP Basic Profile. Which faults end the connection, and with which code, follows Crossbar.io.
+ * Source: WAMP Basic and Advanced Profile. Which faults end the connection, and with which code, follows
+ * Crossbar.io.
  */
 import * as code from "./codes.ts";
-import { malformed, unusable } from "./faults.ts";
-import { isDict, parsePayload, type Dict, type Payload } from "./payload.ts";
-import { isMatch, isUri, type Match } from "./uri.ts";
+import { malformed } from "./faults.ts";
+import { choice, count, dict, flag, id, optionalText, ourId, pattern, sized, text, uri } from "./fields.ts";
+import type { RequestId } from "./fields.ts";
+import { parsePayload, type Dict, type Payload } from "./payload.ts";
+import { INVOKE_POLICIES, type Invoke } from "./registrations.ts";
+import { MATCH_POLICIES, type Match } from "./uri.ts";
 
-/** A request id, kept as it was decoded, so that it goes back as it came. */
-export type RequestId = number | bigint;
+/** What a client says that it can do as a callee. */
+export interface CalleeFeatures {
+  readonly callCanceling: boolean;
+  /** Only together with call canceling: else the dealer could not stop a stream that nobody reads. */
+  readonly progressiveCallResults: boolean;
+}
 
 export interface Hello {
   readonly type: "hello";
@@ -19,6 +27,7 @@ export interface Hello {
   readonly authmethods: readonly string[];
   readonly pubkey: string | undefined;
   readonly channelBinding: string | undefined;
+  readonly callee: CalleeFeatures;
 }
 export interface Publish {
   readonly type: "publish";
@@ -38,17 +47,29 @@ export interface Call {
   readonly type: "call";
   readonly request: RequestId;
   readonly procedure: string;
+  readonly receiveProgress: boolean;
+  /** Milliseconds; 0: none. */
+  readonly timeout: number;
   readonly payload: Payload;
+}
+export interface Cancel {
+  readonly type: "cancel";
+  readonly request: RequestId;
+  readonly mode: CancelMode;
 }
 export interface Register {
   readonly type: "register";
   readonly request: RequestId;
   readonly procedure: string;
-  readonly options: Dict;
+  readonly match: Match;
+  readonly invoke: Invoke;
+  /** Whether it asks for what is not WAMP's: `concurrency`, or `force_reregister`. */
+  readonly isStrange: boolean;
 }
 export interface Yield {
   readonly type: "yield";
   readonly invocation: number;
+  readonly progress: boolean;
   readonly payload: Payload;
 }
 export interface InvocationError {
@@ -58,8 +79,12 @@ export interface InvocationError {
   readonly payload: Payload;
 }
 
-/** WAMP Basic Profile, "IDs"; Autobahn|Python takes 0 as well, so do we. */
-const LARGEST_ID = 2 ** 53;
+/** The first is the default, as on Crossbar.io; the specification has none. */
+const CANCEL_MODES = ["killnowait", "kill", "skip"] as const;
+type CancelMode = (typeof CANCEL_MODES)[number];
+
+/** WAMP Basic Profile, "Client: Role and Feature Announcement". */
+const ROLES = new Set(["publisher", "subscriber", "caller", "callee"]);
 
 /** What only a joined session may send, apart from GOODBYE. */
 export type RoutedMessage =
@@ -67,7 +92,7 @@ export type RoutedMessage =
   | Subscribe
   | { readonly type: "unsubscribe"; readonly request: RequestId; readonly subscription: number }
   | Call
-  | { readonly type: "cancel"; readonly request: RequestId }
+  | Cancel
   | Register
   | { readonly type: "unregister"; readonly request: RequestId; readonly registration: number }
   | Yield
@@ -85,111 +110,103 @@ export function parseMessage(list: readonly unknown[]): ClientMessage {
   switch (list[0]) {
     case code.PUBLISH: {
       const options = dict(list[2], "options");
-      const acknowledge = optionalFlag(options, "acknowledge") ?? false;
-      optionalFlag(options, "exclude_me");
+      const acknowledge = flag(options, "acknowledge");
+      flag(options, "exclude_me");
       const payload = parsePayload(list.slice(4), options);
       return { type: "publish", request: id(list[1]), topic: uri(list[3]), acknowledge, options, payload };
     }
     case code.YIELD: {
       const options = dict(list[2], "options");
-      // INVOCATION never asks for progress.
-      if (options["progress"] === true) throw malformed("progress was not asked for");
-      return { type: "yield", invocation: ourId(list[1]), payload: parsePayload(list.slice(3), options) };
+      const payload = parsePayload(list.slice(3), options);
+      return { type: "yield", invocation: ourId(list[1]), progress: flag(options, "progress"), payload };
     }
-    case code.CALL: {
-      const payload = parsePayload(list.slice(4), dict(list[2], "options"));
-      return { type: "call", request: id(list[1]), procedure: uri(list[3]), payload };
-    }
+    case code.CALL:
+      return parseCall(list);
     case code.ERROR: {
       if (list[1] !== code.INVOCATION) throw malformed("ERROR for something that was not asked");
       const payload = parsePayload(list.slice(5), dict(list[3], "details"));
       return { type: "invocationError", invocation: ourId(list[2]), uri: uri(list[4]), payload };
     }
     case code.SUBSCRIBE: {
-      sized(list, 4);
-      const match = dict(list[2], "options")["match"] ?? "exact";
-      if (!isMatch(match)) throw malformed("unknown match");
-      // Whether the topic is well formed is the broker's to say, with an ERROR.
-      return { type: "subscribe", request: id(list[1]), topic: text(list[3], "topic"), match };
+      const match = choice(dict(sized(list, 4)[2], "options"), "match", MATCH_POLICIES);
+      // Whether empty components may be there is the broker's to say, with an ERROR.
+      return { type: "subscribe", request: id(list[1]), topic: pattern(list[3], "wildcard"), match };
     }
     case code.UNSUBSCRIBE:
       return { type: "unsubscribe", request: id(sized(list, 3)[1]), subscription: ourId(list[2]) };
-    case code.REGISTER: {
-      const options = dict(sized(list, 4)[2], "options");
-      if (!isMatch(options["match"] ?? "exact")) throw malformed("unknown match");
-      return { type: "register", request: id(list[1]), procedure: uri(list[3]), options };
-    }
+    case code.REGISTER:
+      return parseRegister(sized(list, 4));
     case code.UNREGISTER:
       return { type: "unregister", request: id(sized(list, 3)[1]), registration: ourId(list[2]) };
-    case code.CANCEL:
-      return { type: "cancel", request: id(sized(list, 3)[1]) };
+    case code.CANCEL: {
+      const mode = choice(dict(sized(list, 3)[2], "options"), "mode", CANCEL_MODES);
+      return { type: "cancel", request: id(list[1]), mode };
+    }
     case code.HELLO:
       return parseHello(sized(list, 3));
     case code.AUTHENTICATE:
-      return { type: "authenticate", signature: text(sized(list, 3)[1], "signature") };
+      dict(sized(list, 3)[2], "extra");
+      return { type: "authenticate", signature: text(list[1], "signature") };
     case code.GOODBYE:
-      return { type: "goodbye" };
     case code.ABORT:
-      return { type: "abort" };
+      dict(sized(list, 3)[1], "details");
+      uri(list[2]);
+      return { type: list[0] === code.GOODBYE ? "goodbye" : "abort" };
     default:
       throw malformed("a message that no client sends");
   }
 }
 
+function parseCall(list: readonly unknown[]): Call {
+  const options = dict(list[2], "options");
+  return {
+    type: "call",
+    request: id(list[1]),
+    procedure: uri(list[3]),
+    receiveProgress: flag(options, "receive_progress"),
+    timeout: count(options, "timeout", 0) ?? 0,
+    payload: parsePayload(list.slice(4), options),
+  };
+}
+
+function parseRegister(list: readonly unknown[]): Register {
+  const options = dict(list[2], "options");
+  const match = choice(options, "match", MATCH_POLICIES);
+  const invoke = choice(options, "invoke", INVOKE_POLICIES);
+  const procedure = pattern(list[3], match);
+  // Crossbar.io's own. To overlook them would change what the callee means.
+  const limited = count(options, "concurrency", 1) !== undefined;
+  const isStrange = flag(options, "force_reregister") || limited;
+  return { type: "register", request: id(list[1]), procedure, match, invoke, isStrange };
+}
+
 function parseHello(list: readonly unknown[]): Hello {
   const details = dict(list[2], "details");
-  dict(details["roles"], "roles");
+  const roles = dict(details["roles"], "roles");
+  if (Object.keys(roles).length === 0) throw malformed("a client has a role");
+  for (const [role, announced] of Object.entries(roles)) {
+    if (!ROLES.has(role)) throw malformed("a role that no client has");
+    dict(dict(announced, "a role")["features"] ?? {}, "features");
+  }
   const authmethods = details["authmethods"] ?? [];
   if (!Array.isArray(authmethods)) throw malformed("authmethods must be a list");
   const extra = dict(details["authextra"] ?? {}, "authextra");
   return {
     type: "hello",
-    realm: optionalText(list[1], "realm"),
+    realm: list[1] === null ? undefined : uri(list[1]),
     authid: optionalText(details["authid"], "authid"),
     authmethods: authmethods.map((method) => text(method, "authmethods")),
-    pubkey: optionalText(extra["pubkey"], "pubkey"),
+    pubkey: typeof extra["pubkey"] === "string" ? extra["pubkey"] : undefined,
     channelBinding: optionalText(extra["channel_binding"], "channel_binding"),
+    callee: parseCalleeFeatures(dict(roles["callee"] ?? {}, "callee")),
   };
 }
 
-function sized(list: readonly unknown[], length: number): readonly unknown[] {
-  if (list.length !== length) throw malformed("a message of the wrong length");
-  return list;
-}
-
-function dict(value: unknown, what: string): Dict {
-  if (!isDict(value)) throw malformed(`${what} must be a dictionary`);
-  return value;
-}
-
-function text(value: unknown, what: string): string {
-  if (typeof value !== "string") throw malformed(`${what} must be text`);
-  return value;
-}
-
-function optionalText(value: unknown, what: string): string | undefined {
-  return value === undefined || value === null ? undefined : text(value, what);
-}
-
-function optionalFlag(options: Dict, key: string): boolean | undefined {
-  const value = options[key];
-  if (value !== undefined && typeof value !== "boolean") throw malformed(`${key} must be true or false`);
-  return value;
-}
-
-function uri(value: unknown): string {
-  const name = text(value, "a URI");
-  if (!isUri(name)) throw unusable("a malformed URI");
-  return name;
-}
-
-function id(value: unknown): RequestId {
-  if (typeof value === "bigint" && value >= 0n && value <= LARGEST_ID) return value;
-  if (typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= LARGEST_ID) return value;
-  throw malformed("an id must be a whole number from 0 to 2^53");
-}
-
-/** An id that we made and the client sends back; some serializers make it a BigInt. */
-function ourId(value: unknown): number {
-  return Number(id(value));
+function parseCalleeFeatures(callee: Dict): CalleeFeatures {
+  const features = dict(callee["features"] ?? {}, "features");
+  const callCanceling = flag(features, "call_canceling");
+  return {
+    callCanceling,
+    progressiveCallResults: flag(features, "progressive_call_results") && callCanceling,
+  };
 }

@@ -1,13 +1,15 @@
-import { Broker } from "./broker.ts";
+import { Broker, describeSubscription } from "./broker.ts";
 import type { Clock } from "./clock.ts";
 import { CALL, ERROR, PUBLISH, REGISTER, SUBSCRIBE, UNREGISTER, UNSUBSCRIBE } from "./codes.ts";
-import { Dealer } from "./dealer.ts";
+import { Dealer, describeRegistration } from "./dealer.ts";
 import { RequestRefused } from "./faults.ts";
-import { tell, type Member } from "./member.ts";
+import { Holdings } from "./holdings.ts";
+import { makeHoldingsApi } from "./holdings-api.ts";
+import { describeMember, tell, type Member } from "./member.ts";
 import type { RoutedMessage } from "./messages.ts";
-import { makeMetaApi } from "./meta-api.ts";
 import type { Permission } from "./permissions.ts";
-import { Subscriptions } from "./subscriptions.ts";
+import { Registrations } from "./registrations.ts";
+import { makeSessionApi } from "./session-api.ts";
 
 type RolePermissions = ReadonlyMap<string, readonly Permission[]>;
 
@@ -24,10 +26,28 @@ export class Realm {
   constructor(name: string, roles: RolePermissions, clock: Clock) {
     this.name = name;
     this.#roles = roles;
-    const subscriptions = new Subscriptions(clock);
+    const subscriptions = new Holdings(clock, "subscriptions");
+    const registrations = new Registrations(clock);
     const permissionsOf = ({ identity }: Member) => roles.get(identity.role) ?? NOTHING;
-    this.#broker = new Broker({ subscriptions, permissionsOf });
-    this.#dealer = new Dealer({ builtIn: makeMetaApi(subscriptions), permissionsOf });
+    const broker = new Broker({ subscriptions, permissionsOf });
+    const builtIn = new Map([
+      ...makeHoldingsApi({
+        kind: "subscription",
+        holders: "subscribers",
+        holdings: subscriptions,
+        describe: describeSubscription,
+      }),
+      ...makeHoldingsApi({
+        kind: "registration",
+        holders: "callees",
+        holdings: registrations,
+        describe: describeRegistration,
+      }),
+      ...makeSessionApi(this.#members),
+    ]);
+    const announce = (topic: string, args: readonly unknown[]) => broker.announce(topic, args);
+    this.#broker = broker;
+    this.#dealer = new Dealer({ builtIn, registrations, permissionsOf, announce, clock });
   }
 
   hasRole(role: string): boolean {
@@ -41,12 +61,15 @@ export class Realm {
 
   join(member: Member): void {
     this.#members.set(member.identity.session, member);
+    this.#broker.announce("wamp.session.on_join", [describeMember(member)]);
   }
 
   leave(member: Member): void {
-    this.#members.delete(member.identity.session);
+    const { session, authid, role } = member.identity;
+    this.#members.delete(session);
     this.#broker.leave(member);
     this.#dealer.leave(member);
+    this.#broker.announce("wamp.session.on_leave", [session, authid, role]);
   }
 
   /** @throws ProtocolFault when the member's connection must end for it. */
@@ -71,7 +94,7 @@ export class Realm {
       case "call":
         return this.#dealer.call(member, message);
       case "cancel":
-        return this.#dealer.cancel(member, message.request);
+        return this.#dealer.cancel(member, message);
       case "yield":
         return this.#dealer.yield(member, message);
       case "invocationError":

@@ -15,13 +15,18 @@ import { answersChallenge } from "./cryptosign.ts";
 import { ABORT, CHALLENGE, CLOSE_NORMAL, GOODBYE, WELCOME } from "./codes.ts";
 import { features } from "./features.ts";
 import { malformed } from "./faults.ts";
-import type { Identity } from "./member.ts";
-import type { ClientMessage, Hello, RoutedMessage } from "./messages.ts";
+import { describeIdentity, type Identity } from "./member.ts";
+import type { CalleeFeatures, ClientMessage, Hello, RoutedMessage } from "./messages.ts";
 import { findClaim, type Claim, type Principals } from "./principals.ts";
 
 export type SessionState =
   | { readonly phase: "opened" }
-  | { readonly phase: "challenged"; readonly claim: Claim; readonly challenge: Uint8Array }
+  | {
+      readonly phase: "challenged";
+      readonly claim: Claim;
+      readonly challenge: Uint8Array;
+      readonly callee: CalleeFeatures;
+    }
   | { readonly phase: "joined" }
   | { readonly phase: "over" };
 
@@ -37,7 +42,7 @@ export type Refusal =
 
 export type SessionOutput =
   | { readonly do: "send"; readonly message: readonly unknown[] }
-  | { readonly do: "join"; readonly identity: Identity }
+  | { readonly do: "join"; readonly identity: Identity; readonly features: CalleeFeatures }
   | { readonly do: "route"; readonly message: RoutedMessage }
   | { readonly do: "refuse"; readonly why: Refusal; readonly authid: string | undefined }
   | { readonly do: "close"; readonly code: number; readonly why: "goodbye" | "abort" | "refused" };
@@ -95,7 +100,7 @@ function challenge(hello: Hello, world: SessionWorld): Step {
   const bytes = world.newChallenge();
   const extra = { challenge: Buffer.from(bytes).toString("hex"), channel_binding: null };
   return [
-    { phase: "challenged", claim, challenge: bytes },
+    { phase: "challenged", claim, challenge: bytes, callee: hello.callee },
     [{ do: "send", message: [CHALLENGE, "cryptosign", extra] }],
   ];
 }
@@ -113,7 +118,7 @@ function checkHello(hello: Hello, { principals, hasRealm, hasRole }: SessionWorl
 }
 
 function authenticate(
-  { claim, challenge: bytes }: Extract<SessionState, { phase: "challenged" }>,
+  { claim, challenge: bytes, callee }: Extract<SessionState, { phase: "challenged" }>,
   signature: string,
   world: SessionWorld,
 ): Step {
@@ -121,19 +126,12 @@ function authenticate(
   if (!answersChallenge(signature, bytes, key)) return refuse("wrong_signature", authid);
   const { realm, role } = principal;
   const identity: Identity = { session: world.newSessionId(realm), realm, authid, role };
-  const details = {
-    realm,
-    authid,
-    authrole: role,
-    authmethod: "cryptosign",
-    authprovider: "static",
-    roles: features,
-  };
+  const details = { realm, ...describeIdentity(identity), roles: features };
   return [
     JOINED,
     [
       { do: "send", message: [WELCOME, identity.session, details] },
-      { do: "join", identity },
+      { do: "join", identity, features: callee },
     ],
   ];
 }

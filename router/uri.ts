@@ -2,7 +2,10 @@
  * WAMP URIs and patterns, checked loosely as Crossbar.io does by default: components between dots,
  * without whitespace and `#`. Where a component may be empty depends on the match policy.
  */
-export type Match = "exact" | "prefix" | "wildcard";
+
+/** The first is the default. */
+export const MATCH_POLICIES = ["exact", "prefix", "wildcard"] as const;
+export type Match = (typeof MATCH_POLICIES)[number];
 
 export function isMatch(value: unknown): value is Match {
   return value === "exact" || value === "prefix" || value === "wildcard";

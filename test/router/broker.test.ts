@@ -2,32 +2,18 @@ import { describe, expect, it } from "vitest";
 import { Broker } from "../../router/broker.ts";
 import { systemClock } from "../../router/clock.ts";
 import { RequestRefused } from "../../router/faults.ts";
-import type { Member } from "../../router/member.ts";
+import { Holdings } from "../../router/holdings.ts";
 import type { Publish } from "../../router/messages.ts";
 import type { Permission } from "../../router/permissions.ts";
-import { Subscriptions } from "../../router/subscriptions.ts";
 import type { Serializer } from "../../shared/wamp/serializers.ts";
 import { serializerOf } from "./raw-client.ts";
-
-const subscribeTo = (uri: string, match: "exact" | "prefix"): Permission => ({
-  uri,
-  match,
-  allow: new Set(["publish", "subscribe"]),
-  disclose: { publisher: false, caller: false },
-});
-
-function makeMember(session: number, serializer: Serializer) {
-  const inbox: unknown[][] = [];
-  const member: Member = {
-    identity: { session, realm: "r", authid: "a", role: "r" },
-    serializer,
-    send: (frame) => void inbox.push(serializer.parse(frame)),
-  };
-  return { member, inbox };
-}
+import { makeMember, permit } from "./realm-bed.ts";
 
 function makeBroker(...permissions: Permission[]): Broker {
-  return new Broker({ subscriptions: new Subscriptions(systemClock), permissionsOf: () => permissions });
+  return new Broker({
+    subscriptions: new Holdings(systemClock, "subscriptions"),
+    permissionsOf: () => permissions,
+  });
 }
 
 const publish = (topic: string): Publish => ({
@@ -44,9 +30,11 @@ describe("the broker", () => {
     let count = 0;
     const json = serializerOf("json");
     const counting: Serializer = { ...json, serialize: (message) => ((count += 1), json.serialize(message)) };
-    const broker = makeBroker(subscribeTo("", "prefix"));
-    const publisher = makeMember(1, serializerOf("cbor"));
-    const subscribers = Array.from({ length: 20 }, (_, index) => makeMember(index + 2, counting));
+    const broker = makeBroker(permit("prefix", ""));
+    const publisher = makeMember(1, { serializer: serializerOf("cbor") });
+    const subscribers = Array.from({ length: 20 }, (_, index) =>
+      makeMember(index + 2, { serializer: counting }),
+    );
     for (const { member } of subscribers)
       broker.subscribe(member, { type: "subscribe", request: 1, topic: "a.b", match: "exact" });
     count = 0;
@@ -56,8 +44,8 @@ describe("the broker", () => {
   });
 
   it("refuses, and sends to nobody, what the serializer of one subscriber cannot write", () => {
-    const broker = makeBroker(subscribeTo("", "prefix"));
-    const good = makeMember(1, serializerOf("json"));
+    const broker = makeBroker(permit("prefix", ""));
+    const good = makeMember(1);
     const failing: Serializer = {
       ...serializerOf("cbor"),
       serialize: (message) => {
@@ -65,23 +53,20 @@ describe("the broker", () => {
         return serializerOf("cbor").serialize(message);
       },
     };
-    const bad = makeMember(2, failing);
+    const bad = makeMember(2, { serializer: failing });
     for (const { member } of [good, bad])
       broker.subscribe(member, { type: "subscribe", request: 1, topic: "a.b", match: "exact" });
-    const publisher = makeMember(3, serializerOf("json"));
+    const publisher = makeMember(3);
     expect(() => broker.publish(publisher.member, publish("a.b"))).toThrow(RequestRefused);
     expect([good.inbox, bad.inbox, publisher.inbox].map((inbox) => inbox.length)).toEqual([1, 1, 0]);
   });
 
   it("holds back what a pattern stands for beyond the role's permission", () => {
     // The pattern's own text is permitted, the topics that it also stands for are not.
-    const broker = makeBroker(subscribeTo("a.b", "exact"), {
-      ...subscribeTo("a.bc", "exact"),
-      allow: new Set(["publish"]),
-    });
-    const { member, inbox } = makeMember(1, serializerOf("json"));
+    const broker = makeBroker(permit("exact", "a.b"), permit("exact", "a.bc", ["publish"]));
+    const { member, inbox } = makeMember(1);
     broker.subscribe(member, { type: "subscribe", request: 1, topic: "a.b", match: "prefix" });
-    const publisher = makeMember(2, serializerOf("json"));
+    const publisher = makeMember(2);
     broker.publish(publisher.member, publish("a.bc"));
     broker.publish(publisher.member, publish("a.b"));
     expect(inbox.filter(([type]) => type === 36).map(([, , , details]) => details)).toEqual([

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { RawClient } from "./raw-client.ts";
 import { ManualClock } from "./manual-clock.ts";
+import { startRealm, type Actor } from "./realm-bed.ts";
 import { startTestbed } from "./testbed.ts";
 
 async function call(client: RawClient, name: string, ...args: unknown[]): Promise<unknown> {
@@ -66,6 +67,59 @@ describe("the subscription meta API", () => {
     expect(await call(relay, "list")).toEqual({ exact: [], prefix: [], wildcard: [] });
     expect(await call(relay, "match", "wamp.subscription.on_create")).toBeNull();
     expect(await call(relay, "count_subscribers", own)).toBe("wamp.error.not_authorized");
+  });
+});
+
+describe("the registration meta API", () => {
+  const ask = (actor: Actor, name: string, ...args: unknown[]) => {
+    const [reply] = actor.say(48, 1, {}, `wamp.registration.${name}`, args);
+    return reply?.[0] === 8 ? reply[4] : Object(reply?.[3])[0];
+  };
+
+  it("tells what is registered, how, by whom and by how many", () => {
+    const { join } = startRealm();
+    const [one, two, asks] = [join(), join(), join()];
+    expect(ask(asks, "match", "a.b")).toBeNull();
+    const exact = one.say(64, 1, {}, "a.b")[0]?.[2];
+    const prefix = one.say(64, 2, { match: "prefix", invoke: "roundrobin" }, "a")[0]?.[2];
+    two.say(64, 1, { match: "prefix", invoke: "roundrobin" }, "a");
+    expect(ask(asks, "list")).toEqual({ exact: [exact], prefix: [prefix], wildcard: [] });
+    expect(ask(asks, "match", "a.b")).toBe(exact);
+    expect(ask(asks, "match", "a.c")).toBe(prefix);
+    expect(ask(asks, "lookup", "a.b")).toBe(exact);
+    expect(ask(asks, "lookup", "a", { match: "prefix" })).toBe(prefix);
+    expect(ask(asks, "get", prefix)).toEqual({
+      id: prefix,
+      created: "2026-01-01T00:00:00.000Z",
+      uri: "a",
+      match: "prefix",
+      invoke: "roundrobin",
+    });
+    expect(ask(asks, "list_callees", prefix)).toEqual([one.session, two.session]);
+    expect(ask(asks, "count_callees", prefix)).toBe(2);
+    one.leave();
+    expect(ask(asks, "count_callees", prefix)).toBe(1);
+    expect(ask(asks, "get", exact)).toBe("wamp.error.no_such_registration");
+  });
+
+  it("announces registrations as they come and go, in order", () => {
+    const { join } = startRealm();
+    const [watcher, one, two] = [join(), join(), join()];
+    watcher.say(32, 1, { match: "prefix" }, "wamp.registration.");
+    const id = one.say(64, 1, { invoke: "first" }, "a.b")[0]?.[2];
+    two.say(64, 1, { invoke: "first" }, "a.b");
+    two.say(64, 2, { invoke: "first" }, "a.b");
+    one.say(66, 3, id);
+    two.leave();
+    const created = { id, created: "2026-01-01T00:00:00.000Z", uri: "a.b", match: "exact", invoke: "first" };
+    expect(watcher.heard().map(([, , , details, args]) => [Object(details).topic, args])).toEqual([
+      ["wamp.registration.on_create", [one.session, created]],
+      ["wamp.registration.on_register", [one.session, id]],
+      ["wamp.registration.on_register", [two.session, id]],
+      ["wamp.registration.on_unregister", [one.session, id]],
+      ["wamp.registration.on_unregister", [two.session, id]],
+      ["wamp.registration.on_delete", [two.session, id]],
+    ]);
   });
 });
 

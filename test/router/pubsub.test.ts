@@ -104,7 +104,10 @@ describe("publish and subscribe", () => {
     [{ exclude: ["two"] }, ["three"]],
     [{ eligible_authid: ["nobody"] }, []],
     [{ exclude_authrole: ["github"] }, []],
-    [{ eligible: [] }, ["two", "three"]],
+    [{ eligible: [] }, []],
+    [{ eligible_authrole: [] }, []],
+    [{ exclude: [] }, ["two", "three"]],
+    [{ eligible_authid: ["relay"], exclude: ["two"] }, ["three"]],
   ])("sends to those that the publisher's lists %j leave", async (lists, expected) => {
     const { join } = await startTestbed({ changes: [EVERYTHING] });
     const one = await join("relay");

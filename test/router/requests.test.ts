@@ -13,20 +13,26 @@ describe("a refused request", () => {
     ["subscribe", "relay", [32, 5, {}, "webhook.github.push"], "wamp.error.not_authorized"],
     ["subscribe to more", "builder", [32, 5, { match: "prefix" }, "webhook."], "wamp.error.not_authorized"],
     ["subscribe to all", "builder", [32, 5, { match: "wildcard" }, "webhook.."], "wamp.error.not_authorized"],
-    ["subscribe to a malformed topic", "builder", [32, 5, {}, "a b"], "wamp.error.invalid_uri"],
+    ["subscribe to a malformed topic", "builder", [32, 5, {}, "a..b"], "wamp.error.invalid_uri"],
     ["subscribe to an empty topic", "builder", [32, 5, {}, ""], "wamp.error.invalid_uri"],
     ["unsubscribe", "builder", [34, 5, 77], "wamp.error.no_such_subscription"],
     ["call", "builder", [48, 5, {}, "wamp.subscription.list"], "wamp.error.not_authorized"],
     ["call nobody", "builder", [48, 5, {}, "webhook.replay"], "wamp.error.no_such_procedure"],
     ["register", "builder", [64, 5, {}, "webhook.replay"], "wamp.error.not_authorized"],
     ["register as the router", "relay", [64, 5, {}, "wamp.session.count"], "wamp.error.invalid_uri"],
+    ["register more", "relay", [64, 5, { match: "prefix" }, "webhook."], "wamp.error.not_authorized"],
     [
-      "register a pattern",
+      "bound its concurrency",
       "relay",
-      [64, 5, { match: "prefix" }, "webhook.replay"],
+      [64, 5, { concurrency: 1 }, "webhook.replay"],
       "wamp.error.option_not_allowed",
     ],
-    ["share", "relay", [64, 5, { invoke: "roundrobin" }, "webhook.replay"], "wamp.error.option_not_allowed"],
+    [
+      "oust another callee",
+      "relay",
+      [64, 5, { force_reregister: true }, "webhook.replay"],
+      "wamp.error.option_not_allowed",
+    ],
     ["unregister", "relay", [66, 5, 77], "wamp.error.no_such_registration"],
   ] as const)("to %s as %s is answered", async (_name, authid, message, uri) => {
     const testbed = await startTestbed();
@@ -74,15 +80,25 @@ describe("a connection", () => {
     ["a fraction for id", [34, 1.5, 1], 1002],
     ["a negative id", [34, -1, 1], 1002],
     ["an id too large", [34, 2 ** 53 + 2, 1], 1002],
-    ["a number for topic", [16, 1, ACK, 7], 1002],
+    ["a number for topic", [16, 1, ACK, 7], 1011],
+    ["a topic to subscribe to with a space", [32, 1, {}, "a b"], 1011],
+    ["null for match", [32, 1, { match: null }, "webhook.github.push"], 1002],
+    ["no concurrency at all", [64, 1, { concurrency: 0 }, "webhook.replay"], 1002],
     ["a message of the router's", [36, 1, 1, {}], 1002],
-    ["progress that nobody asked for", [70, 1, { progress: true }], 1002],
+    ["a word for progress", [70, 1, { progress: "some" }], 1002],
+    ["a word for receive_progress", [48, 1, { receive_progress: "some" }, "webhook.replay"], 1002],
+    ["a negative timeout", [48, 1, { timeout: -1 }, "webhook.replay"], 1002],
+    ["an unknown way to cancel", [49, 1, { mode: "softly" }], 1002],
+    ["an unknown way to invoke", [64, 1, { invoke: "all" }, "webhook.replay"], 1002],
+    ["a malformed pattern to register", [64, 1, { match: "prefix" }, "a..b"], 1011],
+    ["a GOODBYE without reason", [6, {}], 1002],
+    ["a GOODBYE with a malformed reason", [6, {}, "a b"], 1011],
     ["an ERROR for nothing", [8, 48, 1, {}, "a.b"], 1002],
     ["a word for type", ["PUBLISH"], 1002],
   ] as const)("ends after %s", async (_name, message, code) => {
     const testbed = await startTestbed();
     const relay = await testbed.join("relay");
-    relay.send(message);
+    expect(await relay.ask(message)).toMatchObject([3, {}, "wamp.error.protocol_violation"]);
     expect(await relay.closed).toBe(code);
     expect(testbed.reports.at(-1)).toEqual(["left", { authid: "relay", reason: "fault" }]);
   });

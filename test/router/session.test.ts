@@ -39,6 +39,7 @@ describe("the handshake", () => {
     ["a name like a property's", { authid: "__proto__" }, NOT_AUTHORIZED, "unknown_principal"],
     ["another's name", { authid: "builder" }, NOT_AUTHORIZED, "unknown_principal"],
     ["no key", { authextra: {} }, NOT_AUTHORIZED, "unknown_principal"],
+    ["a number for a key", { authextra: { pubkey: 7 } }, NOT_AUTHORIZED, "unknown_principal"],
     ["a malformed key", { authextra: { pubkey: "x" } }, NOT_AUTHORIZED, "unknown_principal"],
     ["channel binding", { authextra: { channel_binding: "tls-unique" } }, NOT_AUTHORIZED, "channel_binding"],
     [
@@ -61,7 +62,11 @@ describe("the handshake", () => {
   it("refuses a realm that is not there", async () => {
     const { dial } = await startTestbed();
     const client = await dial();
-    const [type, , reason] = await client.ask([1, "elsewhere", { roles: {}, authmethods: ["cryptosign"] }]);
+    const [type, , reason] = await client.ask([
+      1,
+      "elsewhere",
+      { roles: { caller: {} }, authmethods: ["cryptosign"] },
+    ]);
     expect([type, reason]).toEqual([3, "wamp.error.no_such_realm"]);
   });
 
@@ -122,12 +127,31 @@ describe("the handshake", () => {
     ["GOODBYE before HELLO", [6, {}, "wamp.close.normal"]],
     ["WELCOME", [2, 1, {}]],
     ["HELLO without roles", [1, "onionhook", {}]],
-    ["HELLO with text for authmethods", [1, "onionhook", { roles: {}, authmethods: "cryptosign" }]],
+    ["HELLO with roles that no client has", [1, "onionhook", { roles: { broker: {} } }]],
+    [
+      "HELLO with text for a feature",
+      [1, "onionhook", { roles: { callee: { features: { call_canceling: "yes" } } } }],
+    ],
+    [
+      "HELLO with text for authmethods",
+      [1, "onionhook", { roles: { caller: {} }, authmethods: "cryptosign" }],
+    ],
     ["an empty list", []],
-  ])("ends the connection with 1002 after %s", async (_name, message) => {
+    ["HELLO to a realm that is no name", [1, "a b", { roles: { caller: {} } }], 1011],
+    ["HELLO to a realm that is a number", [1, 7, { roles: { caller: {} } }], 1011],
+  ])("ends the connection with 1002, or 1011 for a name, after %s", async (_name, message, code = 1002) => {
     const { dial } = await startTestbed();
     const client = await dial();
-    client.send(message);
+    expect(await client.ask(message)).toMatchObject([3, {}, "wamp.error.protocol_violation"]);
+    expect(await client.closed).toBe(code);
+  });
+
+  it("ends the connection with 1002 after AUTHENTICATE without its extra", async () => {
+    const { dial, keys } = await startTestbed();
+    const client = await dial();
+    client.hello("relay", keys.relay.publicHex);
+    const [, , extra] = await client.next();
+    client.send([5, answer(keys.relay, challengeOf(extra)), null]);
     expect(await client.closed).toBe(1002);
   });
 

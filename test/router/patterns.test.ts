@@ -1,0 +1,70 @@
+import * as fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { Patterns } from "../../router/patterns.ts";
+import { matchesWildcard, type Match } from "../../router/uri.ts";
+
+function patternsOf(...all: ReadonlyArray<readonly [match: Match, uri: string]>) {
+  const patterns = new Patterns<{ match: Match; uri: string }>();
+  for (const [match, uri] of all) patterns.add({ match, uri });
+  return patterns;
+}
+
+describe("patterns", () => {
+  // The examples of the WAMP Advanced Profile, "Calls matching multiple registrations"; but there the prefix
+  // `a1.b2.c3` is not one of `a1.b2.c33…`, which its section on prefix matching says it is: here it is `x33`.
+  const specified = patternsOf(
+    ["exact", "a1.b2.c3.d4.e55"],
+    ["prefix", "a1.b2.c3"],
+    ["prefix", "a1.b2.c3.d4"],
+    ["wildcard", "a1.b2..d4.e5"],
+    ["wildcard", "a1.b2.x33..e5"],
+    ["wildcard", "a1.b2..d4.e5..g7"],
+    ["wildcard", "a1.b2..d4..f6.g7"],
+  );
+  it.each([
+    ["a1.b2.c3.d4.e55", "a1.b2.c3.d4.e55"],
+    ["a1.b2.c3.d98.e74", "a1.b2.c3"],
+    ["a1.b2.c3.d4.e325", "a1.b2.c3.d4"],
+    ["a1.b2.c55.d4.e5", "a1.b2..d4.e5"],
+    ["a1.b2.x33.d4.e5", "a1.b2.x33..e5"],
+    ["a1.b2.c88.d4.e5.f6.g7", "a1.b2..d4.e5..g7"],
+    ["a2.b2.c2.d2.e2", undefined],
+  ])("that stand for %s: the best is %s", (uri, best) => {
+    expect(specified.matching(uri)[0]?.uri).toBe(best);
+  });
+
+  it("with fewer wildcards go before those with more", () => {
+    const patterns = patternsOf(["wildcard", "a..c."], ["wildcard", "a..c.d"], ["wildcard", "..."]);
+    expect(patterns.matching("a.b.c.d").map(({ uri }) => uri)).toEqual(["a..c.d", "a..c.", "..."]);
+  });
+
+  it("are those, and only those, that a plain search finds, also after some are gone", () => {
+    const textOf = (...components: string[]) =>
+      fc
+        .array(fc.constantFrom(...components), { minLength: 1, maxLength: 4 })
+        .map((parts) => parts.join("."));
+    const pattern = fc.tuple(fc.constantFrom<Match>("exact", "prefix", "wildcard"), textOf("a", "b", ""));
+    fc.assert(
+      fc.property(
+        fc.uniqueArray(pattern, { selector: String }),
+        fc.nat(10),
+        textOf("a", "b"),
+        (all, gone, uri) => {
+          const patterns = patternsOf(...all);
+          for (const [match, each] of all.slice(0, gone)) patterns.delete(patterns.get(each, match)!);
+          const expected = all
+            .slice(gone)
+            .filter(
+              ([match, each]) =>
+                (match === "exact" && each === uri) ||
+                (match === "prefix" && uri.startsWith(each)) ||
+                (match === "wildcard" && matchesWildcard(each.split("."), uri)),
+            );
+          const found = patterns.matching(uri).map((each) => String([each.match, each.uri]));
+          expect(found).toHaveLength(expected.length);
+          expect(new Set(found)).toEqual(new Set(expected.map(String)));
+        },
+      ),
+    );
+  });
+});
