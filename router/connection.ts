@@ -24,6 +24,7 @@ import { startHeartbeat } from "./heartbeat.ts";
 import { newId } from "./ids.ts";
 import { toFrame, type Identity, type Member } from "./member.ts";
 import { parseMessage, type CalleeFeatures } from "./messages.ts";
+import { isHeld, type Claim, type Principals } from "./principals.ts";
 import type { Realm } from "./realm.ts";
 import { opened, step, type SessionOutput, type SessionState, type SessionWorld } from "./session.ts";
 
@@ -37,13 +38,25 @@ const MAX_BUFFERED = 64 * 1024 * 1024;
 const MAX_HANDSHAKE_FRAME = 16 * 1024;
 
 /** Why a member left, for the log; never a client's own words. */
-type Leaving = "goodbye" | "abort" | "killed" | "refused" | "fault" | "slow" | "silent" | "shutdown" | "lost";
+type Leaving =
+  | "goodbye"
+  | "abort"
+  | "killed"
+  | "revoked"
+  | "refused"
+  | "fault"
+  | "slow"
+  | "silent"
+  | "shutdown"
+  | "lost";
 
 export interface ConnectionParts {
   readonly ws: WebSocket;
   readonly socket: Socket;
   readonly serializer: Serializer;
   readonly transport: TransportConfig;
+  /** Who may join, at this moment. */
+  readonly principals: () => Principals;
   readonly realms: ReadonlyMap<string, Realm>;
   readonly clock: Clock;
   readonly report: Report;
@@ -57,12 +70,14 @@ export class Connection {
   readonly #stopHeartbeat: () => void;
   #state: SessionState = opened;
   #member: Member | undefined;
+  /** What the member has proven. */
+  #claim: Claim | undefined;
 
   constructor(parts: ConnectionParts) {
     this.#parts = parts;
-    const { ws, socket, transport, clock, realms } = parts;
+    const { ws, socket, transport, principals, clock, realms } = parts;
     this.#world = {
-      principals: transport.principals,
+      principals,
       hasRealm: (realm) => realms.has(realm),
       hasRole: (realm, role) => realms.get(realm)?.hasRole(role) ?? false,
       newChallenge: () => randomBytes(CHALLENGE_BYTES),
@@ -88,6 +103,13 @@ export class Connection {
    */
   shutDown(): void {
     this.#close(CLOSE_GOING_AWAY, "shutdown");
+  }
+
+  /** Ends the session, or the attempt at one, whose name, key, realm or role is no longer what it was. */
+  recheck(): void {
+    const claim = this.#state.phase === "challenged" ? this.#state.claim : this.#claim;
+    if (claim === undefined || isHeld(claim, this.#parts.principals())) return;
+    this.#end("wamp.error.not_authorized", undefined, "revoked");
   }
 
   #receive(data: RawData, isBinary: boolean): void {
@@ -116,7 +138,7 @@ export class Connection {
         return this.#send(toFrame(serializer, output.message));
       case "join":
         joined();
-        return this.#join(output.identity, output.features);
+        return this.#join(output.claim, output.identity, output.features);
       case "refuse":
         return report("refused", { why: output.why, ...(output.authid && { authid: output.authid }) });
       case "close":
@@ -124,15 +146,16 @@ export class Connection {
     }
   }
 
-  #join(identity: Identity, features: CalleeFeatures): void {
+  #join(claim: Claim, identity: Identity, features: CalleeFeatures): void {
     const { serializer, report } = this.#parts;
     if (this.#state.phase === "over") return;
+    this.#claim = claim;
     this.#member = {
       identity,
       features,
       serializer,
       send: (frame) => this.#send(frame),
-      end: (reason, message) => this.#end(reason, message),
+      end: (reason, message) => this.#end(reason, message, "killed"),
     };
     this.#realm(this.#member).join(this.#member);
     report("joined", { authid: identity.authid, role: identity.role, serializer: serializer.id });
@@ -145,10 +168,11 @@ export class Connection {
     else ws.send(frame, { binary: serializer.binary });
   }
 
-  /** Another session, one that may, wants this one away. It need not answer. */
-  #end(reason: string, message: string | undefined): void {
-    this.#send(toFrame(this.#parts.serializer, [GOODBYE, message === undefined ? {} : { message }, reason]));
-    this.#close(CLOSE_NORMAL, "killed");
+  /** The session is wanted away. It need not answer. */
+  #end(reason: string, message: string | undefined, why: "killed" | "revoked"): void {
+    const farewell = this.#state.phase === "joined" ? GOODBYE : ABORT;
+    this.#send(toFrame(this.#parts.serializer, [farewell, message === undefined ? {} : { message }, reason]));
+    this.#close(CLOSE_NORMAL, why);
   }
 
   /** ABORT as WAMP wants it ("Protocol errors"), and the close code that Crossbar.io has for it. */

@@ -7,6 +7,7 @@ import { serializerFor, type Serializer } from "../shared/wamp/serializers.ts";
 import type { Clock } from "./clock.ts";
 import type { EndpointConfig, TransportConfig } from "./config.ts";
 import { Connection } from "./connection.ts";
+import type { Principals } from "./principals.ts";
 import type { Realm } from "./realm.ts";
 import { clearStaleSocket, restrictSocket } from "./unix-socket.ts";
 
@@ -30,6 +31,8 @@ export interface ListenerParts {
 
 export interface Listener {
   readonly endpoint: Endpoint;
+  /** From now on these may join, and nobody else stays. */
+  setPrincipals(principals: Principals): void;
   close(): Promise<void>;
 }
 
@@ -61,6 +64,7 @@ export async function startListener({ transport, realms, clock, report }: Listen
   // It repeats the server's errors, which `listen` already answers; unheard they would end the process.
   wss.on("error", () => {});
   const connections = new Set<Connection>();
+  let { principals } = transport;
   const deadlines = startJoinDeadlines(server, clock);
   if (transport.maxConnections !== undefined) server.maxConnections = transport.maxConnections;
 
@@ -72,6 +76,7 @@ export async function startListener({ transport, realms, clock, report }: Listen
       socket,
       serializer,
       transport,
+      principals: () => principals,
       realms,
       clock,
       report,
@@ -84,6 +89,10 @@ export async function startListener({ transport, realms, clock, report }: Listen
   const endpoint = await listen(server, transport.endpoint);
   return {
     endpoint,
+    setPrincipals(changed) {
+      principals = changed;
+      for (const connection of connections) connection.recheck();
+    },
     async close() {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       for (const connection of connections) connection.shutDown();

@@ -35,6 +35,12 @@ export function findClaim(
   return claims.length === 1 ? claims[0] : undefined;
 }
 
+/** Whether a claim that was made before still stands: same name, same key, same place. */
+export function isHeld({ authid, principal, key }: Claim, principals: Principals): boolean {
+  const now = principals.get(authid);
+  return now !== undefined && now.realm === principal.realm && now.role === principal.role && holds(now, key);
+}
+
 function holds(principal: Principal, key: Uint8Array): boolean {
   return principal.keys.filter((each) => timingSafeEqual(each, key)).length > 0;
 }

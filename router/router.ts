@@ -17,6 +17,11 @@ export interface RouterParts {
 export interface Router {
   /** Where it listens, in the configuration's order; a port of 0 is replaced by the real one. */
   readonly endpoints: readonly Endpoint[];
+  /**
+   * Takes another configuration's principals, transport by transport, and nothing else of it. Sessions of
+   * which name, key, realm or role are no longer there end at once; the others notice nothing.
+   */
+  reload(config: RouterConfig): void;
   /** Tells all clients to come back later (1001) and stops; takes a second at most. May be called twice. */
   close(): Promise<void>;
 }
@@ -48,6 +53,9 @@ export async function startRouter({ config, report, clock = systemClock }: Route
   let closing: Promise<void> | undefined;
   return {
     endpoints: listeners.map(({ endpoint }) => endpoint),
+    reload: ({ transports }) => {
+      for (const [index, { principals }] of transports.entries()) listeners[index]?.setPrincipals(principals);
+    },
     close: () => (closing ??= closeAll()),
   };
 }

@@ -42,14 +42,19 @@ export type Refusal =
 
 export type SessionOutput =
   | { readonly do: "send"; readonly message: readonly unknown[] }
-  | { readonly do: "join"; readonly identity: Identity; readonly features: CalleeFeatures }
+  | {
+      readonly do: "join";
+      readonly claim: Claim;
+      readonly identity: Identity;
+      readonly features: CalleeFeatures;
+    }
   | { readonly do: "route"; readonly message: RoutedMessage }
   | { readonly do: "refuse"; readonly why: Refusal; readonly authid: string | undefined }
   | { readonly do: "close"; readonly code: number; readonly why: "goodbye" | "abort" | "refused" };
 
 /** What the machine asks of the world. */
 export interface SessionWorld {
-  readonly principals: Principals;
+  readonly principals: () => Principals;
   readonly hasRealm: (realm: string) => boolean;
   readonly hasRole: (realm: string, role: string) => boolean;
   /** Fresh random bytes, as many as cryptosign's challenge has. */
@@ -109,7 +114,7 @@ function checkHello(hello: Hello, { principals, hasRealm, hasRole }: SessionWorl
   if (hello.realm !== undefined && !hasRealm(hello.realm)) return "no_such_realm";
   if (!hello.authmethods.includes("cryptosign")) return "no_auth_method";
   if (hello.channelBinding !== undefined) return "channel_binding";
-  const claim = findClaim(principals, hello.authid, hello.pubkey ?? "");
+  const claim = findClaim(principals(), hello.authid, hello.pubkey ?? "");
   if (claim === undefined) return "unknown_principal";
   const { realm, role } = claim.principal;
   if (hello.realm !== undefined && hello.realm !== realm) return "other_realm";
@@ -131,7 +136,7 @@ function authenticate(
     JOINED,
     [
       { do: "send", message: [WELCOME, identity.session, details] },
-      { do: "join", identity, features: callee },
+      { do: "join", claim, identity, features: callee },
     ],
   ];
 }
