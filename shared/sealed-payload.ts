@@ -48,8 +48,8 @@ export function sealPayload(
   let json: string;
   try {
     json = JSON.stringify({ uri, args, kwargs }, toWampJson);
-  } catch (cause) {
-    throw payloadError("the payload cannot be written as WAMP's JSON", cause);
+  } catch {
+    throw payloadError("the payload cannot be written as WAMP's JSON");
   }
   return seal(encodeUtf8(json), shared);
 }
@@ -87,8 +87,9 @@ export function openPayload(
   let inside: unknown;
   try {
     inside = JSON.parse(decodeUtf8(plaintext), fromWampJson);
-  } catch (cause) {
-    throw payloadError("what was opened is not WAMP's JSON", cause);
+  } catch {
+    // The parser's own words would repeat some of the plaintext.
+    throw payloadError("what was opened is not WAMP's JSON");
   }
   const payload = v.safeParse(envelope, inside);
   if (!payload.success) throw payloadError("what was opened holds no arguments");
@@ -97,8 +98,8 @@ export function openPayload(
   return { args, kwargs, shared };
 }
 
-function payloadError(message: string, cause?: unknown): OnionhookError {
-  return new OnionhookError("ERR_SEALED_PAYLOAD", message, { cause });
+function payloadError(message: string): OnionhookError {
+  return new OnionhookError("ERR_SEALED_PAYLOAD", message);
 }
 
 // `this[key]` and not `value`: the toJSON of Node's Buffer has already replaced that.
