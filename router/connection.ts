@@ -8,6 +8,7 @@ import type { RawData, WebSocket } from "ws";
 import { OnionhookError } from "../shared/errors.ts";
 import type { Report } from "../shared/report.ts";
 import type { Serializer } from "../shared/wamp/serializers.ts";
+import { Backlog, type Backlogs } from "./backlog.ts";
 import type { Clock } from "./clock.ts";
 import {
   ABORT,
@@ -28,14 +29,11 @@ import { isHeld, type Claim, type Principals } from "./principals.ts";
 import type { Realm } from "./realm.ts";
 import { opened, step, type SessionOutput, type SessionState, type SessionWorld } from "./session.ts";
 
-/**
- * Bytes that may wait for a slow reader. It is looked at before a frame is added, so that one session
- * holds at most this and one frame more; two events of GitHub's 25 MiB on JSON fit.
- */
-const MAX_BUFFERED = 64 * 1024 * 1024;
-
 /** Bytes. Who has not joined has nothing longer to say. */
 const MAX_HANDSHAKE_FRAME = 16 * 1024;
+
+/** Bytes, from the TCP connection's first to WELCOME: the upgrade, and two frames, whole or in pieces. */
+const MAX_HANDSHAKE = 64 * 1024;
 
 /** Why a member left, for the log; never a client's own words. */
 type Leaving =
@@ -60,6 +58,7 @@ export interface ConnectionParts {
   readonly realms: ReadonlyMap<string, Realm>;
   readonly clock: Clock;
   readonly report: Report;
+  readonly backlogs: Backlogs;
   /** Called once when the client has joined. */
   readonly joined: () => void;
 }
@@ -68,6 +67,7 @@ export class Connection {
   readonly #parts: ConnectionParts;
   readonly #world: SessionWorld;
   readonly #stopHeartbeat: () => void;
+  readonly #backlog: Backlog;
   #state: SessionState = opened;
   #member: Member | undefined;
   /** What the member has proven. */
@@ -91,10 +91,24 @@ export class Connection {
       bytesRead: () => socket.bytesRead,
       dead: () => this.#drop("silent"),
     });
+    this.#backlog = new Backlog(parts.backlogs, {
+      buffered: () => ws.bufferedAmount,
+      drop: () => this.#drop("slow"),
+    });
+    socket.on("drain", () => this.#backlog.clear());
+    const boundHandshake = () => {
+      if (this.#state.phase === "joined" || this.#state.phase === "over") socket.off("data", boundHandshake);
+      // `ws` would gather a whole message, of the size that members may send, before we see it.
+      else if (socket.bytesRead > MAX_HANDSHAKE) this.#drop("fault");
+    };
+    socket.on("data", boundHandshake);
     ws.on("message", (data, isBinary) => this.#receive(data, isBinary));
     // `ws` closes by itself after a broken frame: 1002, 1007, and 1009 for one over the size.
     ws.on("error", () => this.#leave("fault"));
-    ws.on("close", () => this.#leave("lost"));
+    ws.on("close", () => {
+      this.#leave("lost");
+      this.#backlog.clear();
+    });
   }
 
   /**
@@ -164,8 +178,9 @@ export class Connection {
   #send(frame: Uint8Array): void {
     const { ws, serializer } = this.#parts;
     if (ws.readyState !== ws.OPEN) return;
-    if (ws.bufferedAmount > MAX_BUFFERED) this.#drop("slow");
-    else ws.send(frame, { binary: serializer.binary });
+    if (!this.#backlog.hasRoom()) return this.#drop("slow");
+    ws.send(frame, { binary: serializer.binary });
+    this.#backlog.add(frame);
   }
 
   /** The session is wanted away. It need not answer. */

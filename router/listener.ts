@@ -4,6 +4,7 @@ import { WebSocketServer, type ServerOptions } from "ws";
 import { errnoCode, OnionhookError } from "../shared/errors.ts";
 import type { Report } from "../shared/report.ts";
 import { serializerFor, type Serializer } from "../shared/wamp/serializers.ts";
+import type { Backlogs } from "./backlog.ts";
 import type { Clock } from "./clock.ts";
 import type { EndpointConfig, TransportConfig } from "./config.ts";
 import { Connection } from "./connection.ts";
@@ -25,6 +26,7 @@ export type Endpoint = { readonly host: string; readonly port: number } | { read
 export interface ListenerParts {
   readonly transport: TransportConfig;
   readonly realms: ReadonlyMap<string, Realm>;
+  readonly backlogs: Backlogs;
   readonly clock: Clock;
   readonly report: Report;
 }
@@ -41,7 +43,8 @@ export interface Listener {
  *
  * @throws OnionhookError `ERR_ROUTER_ENDPOINT` when it cannot listen there.
  */
-export async function startListener({ transport, realms, clock, report }: ListenerParts): Promise<Listener> {
+export async function startListener(parts: ListenerParts): Promise<Listener> {
+  const { transport, realms, backlogs, clock, report } = parts;
   const server = createServer((_request, response) => {
     response
       .writeHead(426, { "content-type": "text/plain", upgrade: "websocket" })
@@ -78,6 +81,7 @@ export async function startListener({ transport, realms, clock, report }: Listen
       transport,
       principals: () => principals,
       realms,
+      backlogs,
       clock,
       report,
       joined: () => deadlines.met(socket),

@@ -1,4 +1,5 @@
 import type { Report } from "../shared/report.ts";
+import { Backlogs } from "./backlog.ts";
 import { systemClock, type Clock } from "./clock.ts";
 import type { RouterConfig } from "./config.ts";
 import { startListener, type Endpoint, type Listener } from "./listener.ts";
@@ -37,6 +38,7 @@ export async function startRouter({ config, report, clock = systemClock }: Route
   const realms = new Map(
     [...config.realms].map(([name, roles]) => [name, new Realm(name, roles, clock)] as const),
   );
+  const backlogs = new Backlogs();
   const listeners: Listener[] = [];
   const closeAll = async () => {
     await Promise.all(listeners.map((listener) => listener.close()));
@@ -45,7 +47,7 @@ export async function startRouter({ config, report, clock = systemClock }: Route
     for (const transport of config.transports)
       // One after the other, so that `endpoints` has the configuration's order and a failure stops the rest.
       // oxlint-disable-next-line no-await-in-loop
-      listeners.push(await startListener({ transport, realms, clock, report }));
+      listeners.push(await startListener({ transport, realms, backlogs, clock, report }));
   } catch (error) {
     await closeAll();
     throw error;

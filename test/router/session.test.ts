@@ -171,6 +171,17 @@ describe("the handshake", () => {
   });
 });
 
+describe("before joining", () => {
+  it("a client that sends much, in pieces, is cut off before it is all there", async () => {
+    const { dial } = await startTestbed();
+    const client = await dial();
+    const piece = Buffer.alloc(16 * 1024);
+    client.ws.send(piece, { fin: false, binary: true });
+    for (let sent = 0; sent < 8; sent += 1) client.ws.send(piece, { fin: false, binary: true });
+    expect(await client.closed).toBe(1006);
+  });
+});
+
 describe("leaving", () => {
   it("answers GOODBYE and closes", async () => {
     const { join, reports } = await startTestbed();

@@ -1,0 +1,123 @@
+/**
+ * What waits for slow readers, one by one and all together. A frame that waits for many is one frame in
+ * memory, and counts once.
+ */
+
+const MIB = 1024 * 1024;
+
+/**
+ * Bytes that may wait for one reader. It is looked at before a frame is added, so that one session holds at
+ * most this and one frame more; two events of GitHub's 25 MiB on JSON fit.
+ */
+const MOST_FOR_ONE = 64 * MIB;
+
+/** Bytes that may wait for all readers together: five such events, of which no reader shares one. */
+const MOST_FOR_ALL = 192 * MIB;
+
+/** Bytes of new backlog after which all of it is counted: rarely enough to cost nothing. */
+const COUNT_EVERY = 64 * MIB;
+
+/** Bytes that Node.js and we need for a waiting frame beside its own: 1.3 KB, measured with 120,000 of 20 bytes. */
+const FRAME_OVERHEAD = 1024;
+
+/** Frames, below which it is not looked which of them have left. */
+const FEW_FRAMES = 64;
+
+export interface Reader {
+  /** How many bytes wait to leave. */
+  readonly buffered: () => number;
+  /** Disconnects the reader. */
+  readonly drop: () => void;
+}
+
+/** The backlogs of a router's connections. */
+export class Backlogs {
+  readonly #waiting = new Set<Backlog>();
+  #untilCount = MOST_FOR_ALL;
+
+  /** When this is too much for all, those for whom most waits are dropped. */
+  grew(backlog: Backlog, bytes: number): void {
+    this.#waiting.add(backlog);
+    this.#untilCount -= bytes;
+    if (this.#untilCount > 0) return;
+    const [largest, ...others] = [...this.#waiting].toSorted((a, b) => b.bytes() - a.bytes());
+    for (let each: Backlog | undefined = largest; this.#count() > MOST_FOR_ALL; each = others.shift())
+      each?.drop();
+    this.#untilCount = COUNT_EVERY;
+  }
+
+  forget(backlog: Backlog): void {
+    this.#waiting.delete(backlog);
+  }
+
+  #count(): number {
+    let bytes = 0;
+    const frames = new Set<Uint8Array>();
+    for (const backlog of this.#waiting) {
+      for (const frame of backlog.frames()) {
+        bytes += FRAME_OVERHEAD;
+        if (!frames.has(frame)) bytes += frame.byteLength;
+        frames.add(frame);
+      }
+    }
+    return bytes;
+  }
+}
+
+/** What waits for one reader. */
+export class Backlog {
+  readonly #all: Backlogs;
+  readonly #reader: Reader;
+  /** Those that wait, the newest last; at the front some that have left already. */
+  #frames: Uint8Array[] = [];
+  #trimAt = FEW_FRAMES;
+
+  constructor(all: Backlogs, reader: Reader) {
+    this.#all = all;
+    this.#reader = reader;
+  }
+
+  /** Whether another frame may be sent. */
+  hasRoom(): boolean {
+    const most = MOST_FOR_ONE - this.#frames.length * FRAME_OVERHEAD;
+    return this.#reader.buffered() <= most || this.bytes() <= MOST_FOR_ONE;
+  }
+
+  /** A frame was sent; perhaps it waits. */
+  add(frame: Uint8Array): void {
+    if (this.#reader.buffered() === 0) return this.clear();
+    this.#frames.push(frame);
+    if (this.#frames.length > this.#trimAt) this.#trimAt = FEW_FRAMES + 2 * this.frames().length;
+    this.#all.grew(this, frame.byteLength + FRAME_OVERHEAD);
+  }
+
+  /** Nothing waits any more. */
+  clear(): void {
+    if (this.#frames.length === 0) return;
+    this.#frames = [];
+    this.#trimAt = FEW_FRAMES;
+    this.#all.forget(this);
+  }
+
+  drop(): void {
+    this.#reader.drop();
+    this.clear();
+  }
+
+  bytes(): number {
+    const frames = this.frames();
+    return this.#reader.buffered() + frames.length * FRAME_OVERHEAD;
+  }
+
+  /** Those that wait: as many of the last ones as there are bytes waiting. */
+  frames(): readonly Uint8Array[] {
+    let waiting = this.#reader.buffered();
+    let first = this.#frames.length;
+    while (waiting > 0 && first > 0) {
+      first -= 1;
+      waiting -= this.#frames[first]?.byteLength ?? 0;
+    }
+    if (first > 0) this.#frames.splice(0, first);
+    return this.#frames;
+  }
+}
