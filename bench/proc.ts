@@ -17,11 +17,16 @@ export function residentOf(pid: number, which: "VmRSS" | "VmHWM" = "VmRSS"): num
 
 /** MiB of the process's children: a relay's own Redis. */
 export function residentOfChildren(pid: number): number {
+  return childrenOf(pid).reduce((sum, child) => sum + residentOf(child), 0);
+}
+
+/** Those that its first thread started; none of a process that is gone. */
+export function childrenOf(pid: number): number[] {
   try {
-    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ");
-    return children.filter(Boolean).reduce((sum, child) => sum + residentOf(Number(child)), 0);
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim();
+    return children === "" ? [] : children.split(" ").map(Number);
   } catch {
-    return NaN;
+    return [];
   }
 }
 
