@@ -16,14 +16,13 @@ export const router: Command = {
   summary: "the embedded WAMP router, published as an onion service",
   usage: `router --config FILE
 
-  SIGHUP  reads the files again: who may connect to the onion service`,
+  SIGHUP  reads the files again: who may connect to the onion service, and who may join`,
   options: { config: { type: "string", value: "FILE", help: "router.json; docs/configuration.md" } },
   async run(call) {
     const path = required(call, "config");
     const { crossbar, onion } = readRouterConfig(path);
-    const config = parseRouterConfig(readConfigFile(crossbar).json, dirname(crossbar));
     const { report } = call.output;
-    const { endpoints, close } = await startRouter({ config, report });
+    const { endpoints, close, reload } = await startRouter({ config: readCrossbar(crossbar), report });
     report("listening", { endpoints });
     await untilSignal(async (signal) => {
       const { promise: stopped, resolve: stop } = Promise.withResolvers<void>();
@@ -40,25 +39,30 @@ export const router: Command = {
           report,
           signal,
         });
-      const reload = (): void => {
+      // What else has changed in the files, the next start takes up.
+      const readAgain = (): void => {
         try {
-          const { onion: changed } = readRouterConfig(path);
-          // What else has changed there, the next start takes up.
-          if (changed !== undefined) service?.update(access(changed));
+          const changed = readRouterConfig(path);
+          reload(readCrossbar(changed.crossbar));
+          if (changed.onion !== undefined) service?.update(access(changed.onion));
           report("reloaded", {});
         } catch (error) {
           report("error", describeError(error));
         }
       };
-      process.on("SIGHUP", reload);
+      process.on("SIGHUP", readAgain);
       await stopped;
-      process.off("SIGHUP", reload);
+      process.off("SIGHUP", readAgain);
       await service?.close();
       await close();
     });
     return EXIT.ok;
   },
 };
+
+function readCrossbar(path: string) {
+  return parseRouterConfig(readConfigFile(path).json, dirname(path));
+}
 
 function access({ clients, open }: NonNullable<RouterFile["onion"]>) {
   return { clients: Object.values(clients), open };

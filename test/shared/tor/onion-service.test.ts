@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { describe, expect, it } from "vitest";
-import { clientAuthPublicKey, onionAddress } from "../../../shared/tor/onion-keys.ts";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { clientAuthPublicKey, onionAddress, onionKeyBlob } from "../../../shared/tor/onion-keys.ts";
 import { publishOnionService, type OnionServiceOptions } from "../../../shared/tor/onion-service.ts";
+import { type FakeTor, fakeTorFolder, startFakeTor } from "./fake-tor.ts";
 
 const seed = Buffer.alloc(32, 1);
 const reports: string[] = [];
@@ -49,5 +50,57 @@ describe("publishOnionService", () => {
     const service = publishOnionService({ ...options, signal: stopper.signal });
     stopper.abort();
     await expect(service.published).rejects.toMatchObject({ code: "ERR_TOR_ONION_CLOSED" });
+  });
+
+  describe("to a tor that does not know what it is asked for", () => {
+    let folder: Awaited<ReturnType<typeof fakeTorFolder>>;
+    let tor: FakeTor;
+    beforeEach(async () => {
+      folder = await fakeTorFolder();
+      tor = await startFakeTor(folder.path, {
+        answer(line) {
+          if (line.startsWith("ADD_ONION ")) return "512 Invalid argument\r\n";
+          if (line.startsWith("GETINFO ")) return "250-status/bootstrap-phase=\r\n250 OK\r\n";
+          return undefined;
+        },
+      });
+    });
+    afterEach(async () => {
+      await tor.close();
+      await folder.remove();
+    });
+
+    it.each([
+      ["the proof-of-work defence", { pow: { queueRate: 1, queueBurst: 2 } }, "ERR_TOR_POW", "0.4.9.2"],
+      ["anything else", {}, "ERR_TOR_CONTROL", "Tor's log"],
+    ])("%s: says so, with the remedy and without the key", async (_, asked, code, remedy) => {
+      reports.length = 0;
+      const service = publishOnionService({ ...options, ...asked, control: tor.address });
+      await expect.poll(() => reports.length).toBe(1);
+      await service.close();
+      expect(reports[0]).toContain(code);
+      expect(reports[0]).toContain(remedy);
+      expect(reports[0]).not.toContain(onionKeyBlob(seed).slice("ED25519-V3:".length));
+    });
+
+    it("asks for each client once, and for limits only where they are said", async () => {
+      const service = publishOnionService({
+        ...options,
+        control: tor.address,
+        access: { clients: [...options.access.clients, ...options.access.clients] },
+        maxStreams: 8,
+        pow: { queueRate: 1, queueBurst: 2 },
+      });
+      const asked = () => tor.lines.find((line) => line.startsWith("ADD_ONION ")) ?? "";
+      await expect.poll(asked).not.toBe("");
+      await service.close();
+      expect(
+        asked()
+          .replace(onionKeyBlob(seed), "KEY")
+          .replace(/(?<=ClientAuthV3=)[A-Z2-7]{52}/g, "CLIENT"),
+      ).toBe(
+        "ADD_ONION KEY Flags=DiscardPK,V3Auth,MaxStreamsCloseCircuit MaxStreams=8 PoWDefensesEnabled=1 PoWQueueRate=1 PoWQueueBurst=2 Port=80,127.0.0.1:8080 ClientAuthV3=CLIENT",
+      );
+    });
   });
 });
