@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { ROOT } from "../helpers/peers.ts";
 
-const UNITS = ["onionhook-relay.service", "onionhook-builder.service"];
+const UNITS = ["onionhook-relay.service", "onionhook-builder.service", "onionhook-router.service"];
 
 const hasSystemd = spawnSync("systemd-analyze", ["--version"]).status === 0;
 
@@ -53,6 +53,16 @@ describe("onionhook-relay.service", () => {
     const lines = read("onionhook-relay.service").split("\n");
     expect(lines).toContain("Type=notify");
     expect(lines).toContain("NotifyAccess=all");
+  });
+});
+
+describe("onionhook-router.service", () => {
+  it("leaves the socket's folder to the router and to tor, and reloads by SIGHUP", () => {
+    const lines = read("onionhook-router.service").split("\n");
+    expect(lines).toContain("ExecReload=/bin/kill -HUP $MAINPID");
+    expect(lines).toContain(
+      "ExecStartPre=+/usr/bin/install -d -m 2750 -o onionhook-router -g debian-tor /run/onionhook-router",
+    );
   });
 });
 
