@@ -26,24 +26,31 @@ describe("a part that is stopped, and keeps its sockets open", () => {
     data.remove();
   });
 
-  const said = (): Line[] =>
-    readFileSync(join(data.path, "logs", "relay.log"), "utf8")
+  const said = (by: string): Line[] =>
+    readFileSync(join(data.path, "logs", `${by}.log`), "utf8")
       .split("\n")
       .filter((line) => line.startsWith("{"))
       .map((line) => JSON.parse(line) as Line);
 
-  /** Stops the part until the relay says so, then lets it go on until the relay says that it is back. */
-  const stopped = async (part: string, noticed: (line: Line) => boolean, back: (line: Line) => boolean) => {
+  /** Stops the part until all of `by` say so, then lets it go on until they say that it is back. */
+  const stopped = async (
+    part: string,
+    by: readonly string[],
+    noticed: (line: Line) => boolean,
+    back: (line: Line) => boolean,
+  ) => {
     const stoppedAt = Date.now();
-    const after = (wanted: (line: Line) => boolean, since: number) =>
-      said().find((line) => line.at >= since && wanted(line));
+    const after = (wanted: (line: Line) => boolean, since: number) => {
+      const lines = by.map((one) => said(one).find((line) => line.at >= since && wanted(line)));
+      return lines.every((line) => line !== undefined) ? lines : undefined;
+    };
     process.kill(dev.pidOf(part), "SIGSTOP");
     try {
       await eventually(`${part} is missed`, () => after(noticed, stoppedAt) !== undefined, BOUND_MS + 10_000);
     } finally {
       process.kill(dev.pidOf(part), "SIGCONT");
     }
-    const missedAt = after(noticed, stoppedAt)?.at ?? Infinity;
+    const missedAt = Math.max(...(after(noticed, stoppedAt) ?? []).map(({ at }) => at));
     expect(missedAt - stoppedAt, part).toBeLessThan(BOUND_MS);
     await eventually(`${part} is back`, () => after(back, missedAt) !== undefined, 60_000);
   };
@@ -52,19 +59,22 @@ describe("a part that is stopped, and keeps its sockets open", () => {
     await Promise.all([
       stopped(
         "worker",
+        ["relay"],
         ({ event, from }) => event === "disconnected" && from === "edge",
         ({ event, to }) => event === "connected" && to === "edge",
       ),
       stopped(
         "builder",
+        ["relay"],
         ({ event, builders }) => event === "audience" && builders === 0,
         ({ event, builders }) => event === "audience" && builders === 1,
       ),
     ]);
     await stopped(
       "router",
+      ["relay", "builder"],
       ({ event, from }) => event === "disconnected" && from === "router",
-      ({ event, builders }) => event === "audience" && builders === 1,
+      ({ event, to }) => event === "connected" && to === "router",
     );
   }, 240_000);
 });
