@@ -78,7 +78,7 @@ describe("onionhook dev", () => {
     const run = dev(path, "--no-sample");
     const { keys_dir } = await run.ready();
     const keyFiles = readdirSync(keys_dir);
-    expect(keyFiles).toHaveLength(9);
+    expect(keyFiles).toHaveLength(10);
     for (const name of keyFiles) expect(statSync(join(keys_dir, name)).mode & 0o777, name).toBe(0o600);
     expect(statSync(path).mode & 0o777).toBe(0o700);
   });
