@@ -13,7 +13,7 @@ const refused = expect.objectContaining({ code: "ERR_SEALED_PAYLOAD" });
 
 const message = (bytes: Uint8Array): SealedMessage => ({ bytes, algo: CRYPTOBOX, serializer: "json" });
 const sealText = (text: string) => message(seal(encodeUtf8(text), shared));
-const openIt = (sealed: SealedMessage, keys = [shared]) => {
+const openIt = (sealed: SealedMessage, keys: readonly Uint8Array[] = [shared]) => {
   const { args, kwargs } = openPayload(URI, sealed, keys);
   return { args, kwargs };
 };
