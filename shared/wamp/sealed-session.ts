@@ -43,7 +43,7 @@ export interface SealedHooks {
  * What a failure of the procedure is called on the wire. It says no more than the call did, the same keys cover it in a
  * ring of prefixes, which Autobahn's is, and inside the seal it keeps an error apart from a result.
  */
-export function errorUriOf(procedure: string): string {
+function errorUriOf(procedure: string): string {
   return `${procedure}.error`;
 }
 
