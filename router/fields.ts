@@ -14,6 +14,11 @@ export function sized(list: readonly unknown[], length: number): readonly unknow
   return list;
 }
 
+export function atLeast(list: readonly unknown[], length: number): readonly unknown[] {
+  if (list.length < length) throw malformed("a message that is too short");
+  return list;
+}
+
 export function dict(value: unknown, what: string): Dict {
   if (!isDict(value)) throw malformed(`${what} must be a dictionary`);
   return value;
@@ -59,6 +64,8 @@ export function count(options: Dict, key: string, least: number): number | undef
 }
 
 export function uri(value: unknown): string {
+  // A message that ends before its URI is of the wrong length.
+  if (value === undefined) throw malformed("a URI is missing");
   if (typeof value !== "string" || !isUri(value)) throw unusable("a malformed URI");
   return value;
 }

@@ -7,7 +7,20 @@
  */
 import * as code from "./codes.ts";
 import { malformed } from "./faults.ts";
-import { choice, count, dict, flag, id, optionalText, ourId, pattern, sized, text, uri } from "./fields.ts";
+import {
+  atLeast,
+  choice,
+  count,
+  dict,
+  flag,
+  id,
+  optionalText,
+  ourId,
+  pattern,
+  sized,
+  text,
+  uri,
+} from "./fields.ts";
 import type { RequestId } from "./fields.ts";
 import { parsePayload, type Dict, type Payload } from "./payload.ts";
 import { INVOKE_POLICIES, type Invoke } from "./registrations.ts";
@@ -109,7 +122,7 @@ export type ClientMessage =
 export function parseMessage(list: readonly unknown[]): ClientMessage {
   switch (list[0]) {
     case code.PUBLISH: {
-      const options = dict(list[2], "options");
+      const options = dict(atLeast(list, 4)[2], "options");
       const acknowledge = flag(options, "acknowledge");
       flag(options, "exclude_me");
       const payload = parsePayload(list.slice(4), options);
@@ -121,10 +134,10 @@ export function parseMessage(list: readonly unknown[]): ClientMessage {
       return { type: "yield", invocation: ourId(list[1]), progress: flag(options, "progress"), payload };
     }
     case code.CALL:
-      return parseCall(list);
+      return parseCall(atLeast(list, 4));
     case code.ERROR: {
       if (list[1] !== code.INVOCATION) throw malformed("ERROR for something that was not asked");
-      const payload = parsePayload(list.slice(5), dict(list[3], "details"));
+      const payload = parsePayload(list.slice(5), dict(atLeast(list, 5)[3], "details"));
       return { type: "invocationError", invocation: ourId(list[2]), uri: uri(list[4]), payload };
     }
     case code.SUBSCRIBE: {

@@ -24,7 +24,7 @@ describe("docs/router.md", () => {
     const listed = rows(heading).filter(([, said]) => said === "yes" || said === "no");
     expect(listed.length).toBeGreaterThan(10);
     const yes = listed.filter(([, said]) => said === "yes").map(([name]) => name);
-    expect(yes.toSorted()).toEqual(Object.keys(announced).toSorted());
+    expect(new Set(yes)).toEqual(new Set(Object.keys(announced)));
     expect(new Set(listed.map(([name]) => name)).size).toBe(listed.length);
   });
 

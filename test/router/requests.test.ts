@@ -80,6 +80,7 @@ describe("a connection", () => {
     ["a fraction for id", [34, 1.5, 1], 1002],
     ["a negative id", [34, -1, 1], 1002],
     ["an id too large", [34, 2 ** 53 + 2, 1], 1002],
+    ["no topic", [16, 1, ACK], 1002],
     ["a number for topic", [16, 1, ACK, 7], 1011],
     ["a topic to subscribe to with a space", [32, 1, {}, "a b"], 1011],
     ["null for match", [32, 1, { match: null }, "webhook.github.push"], 1002],
