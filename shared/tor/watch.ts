@@ -2,8 +2,8 @@
  * What Tor's control port is used for by those who only dial: to tell how far Tor has got when they do not get
  * through, and to have Tor forget what it wrongly remembers of an onion service. Nothing else is ever asked there.
  *
- * Why Tor is told to forget: one that tried in vain while a service was away does not look for its new descriptor for
- * minutes (95 s were measured, 2.5 s with NEWNYM).
+ * Why Tor is told to forget: it remembers for 2 min which introduction points failed, and one that had tried in vain while a
+ * service was away was seen to need 95 s, and 2.5 s with NEWNYM. docs/tor.md has cases in which it makes no difference.
  */
 import { OnionhookError } from "../errors.ts";
 import { keepTrying } from "../host/keep-trying.ts";
@@ -52,8 +52,9 @@ export function watchTor(
   if (address === undefined) return NO_WATCH;
   let control: Control | undefined;
   let bootstrap: (() => BootstrapState) | undefined;
-  let pauseMs = FIRST_PAUSE_MS;
-  let notBefore = 0;
+  /** NEWNYM since a dial went through, and when the last was. */
+  let asked = 0;
+  let lastAt = Number.NEGATIVE_INFINITY;
 
   const once = saidOnce(report);
   async function follow(where: LocalAddress): Promise<void> {
@@ -74,9 +75,10 @@ export function watchTor(
 
   /** @throws never: what it is for is tried again anyway. */
   async function forget(): Promise<void> {
-    if (control === undefined || now() < notBefore) return;
-    notBefore = now() + pauseMs;
-    pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS);
+    const pauseMs = Math.min(FIRST_PAUSE_MS * 2 ** Math.max(0, asked - 1), LONGEST_PAUSE_MS);
+    if (control === undefined || now() - lastAt < pauseMs) return;
+    asked += 1;
+    lastAt = now();
     await control.command("SIGNAL NEWNYM").then(
       () => report("tor", { signal: "NEWNYM" }),
       () => {},
@@ -93,7 +95,7 @@ export function watchTor(
       return error;
     },
     reached() {
-      pauseMs = FIRST_PAUSE_MS;
+      asked = 0;
     },
     ended: keepTrying(() => follow(address), once.report, signal),
   };

@@ -1,7 +1,15 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync } from "node:fs";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { OnionhookError } from "../../../shared/errors.ts";
 import { socksError } from "../../../shared/tor/socks-reply.ts";
+import { dial } from "../../../shared/tor/socks.ts";
 import { NO_WATCH, watchTor, type TorWatch } from "../../../shared/tor/watch.ts";
+import { describeWith } from "../../helpers/peers.ts";
 import { fakeTorFolder, startFakeTor, type FakeTor } from "./fake-tor.ts";
 
 const READY = 'NOTICE BOOTSTRAP PROGRESS=100 TAG=done SUMMARY="Done"';
@@ -83,7 +91,7 @@ describe("a watch over tor", () => {
       await vi.waitFor(() => expect(newnyms()).toBe(index + 2));
     }
     made.reached();
-    time += 60_000;
+    time += 10_000;
     made.explain(notFound);
     await vi.waitFor(() => expect(newnyms()).toBe(7));
     time += 10_000;
@@ -159,4 +167,58 @@ describe("a watch over tor", () => {
     expect(NO_WATCH.explain(notFound)).toBe(notFound);
     await NO_WATCH.ended;
   });
+});
+
+describeWith("tor", "a tor that finds no network (real tor)", (program) => {
+  it("is told by its progress when a dial gets nowhere", async () => {
+    const dir = await mkdtemp(join(tmpdir(), "oh-stuck-"));
+    const [socks, control] = [join(dir, "socks"), join(dir, "control")];
+    // The only authority that it knows does not exist: port 1 of loopback, where nothing answers.
+    const nobody = `nobody orport=1 no-v2 v3ident=${"A".repeat(40)} 127.0.0.1:1 ${"B".repeat(40)}`;
+    const options = {
+      TestingTorNetwork: "1",
+      DirAuthority: nobody,
+      OutboundBindAddress: "127.0.0.1",
+      DataDirectory: dir,
+      SocksPort: `unix:${socks} ExtendedErrors`,
+      SocksTimeout: "2",
+      ControlSocket: `unix:${control}`,
+      CookieAuthentication: "1",
+      __OwningControllerProcess: String(process.pid),
+    };
+    const args = Object.entries(options).flatMap(([name, value]) => [`--${name}`, value]);
+    const torrc = join(dir, "torrc");
+    await writeFile(torrc, "");
+    const tor = spawn(program, ["-f", torrc, "--defaults-torrc", torrc, "--quiet", ...args], {
+      stdio: "ignore",
+    });
+    const exited = once(tor, "exit");
+    const stop = new AbortController();
+    const reports: [string, unknown][] = [];
+    try {
+      await vi.waitFor(() => expect(existsSync(control) && existsSync(socks)).toBe(true), 20_000);
+      const watch = watchTor(
+        { path: control },
+        (event, fields) => void reports.push([event, fields]),
+        stop.signal,
+      );
+      await vi.waitFor(() => expect(reports.some(([event]) => event === "tor")).toBe(true), 20_000);
+      const failure = await dial({ path: socks }, "example.org", 443, {
+        peer: "the edge",
+      }).catch((error: unknown) => error);
+      expect(failure).toBeInstanceOf(OnionhookError);
+      expect(watch.explain(failure)).toMatchObject({
+        code: expect.stringMatching(/^ERR_TOR_(STARTING|STUCK)$/),
+        message: expect.stringMatching(/^Tor (is not ready|does not get on): \d{1,2} % \([a-z_]+: [\w ]+\)/),
+        retryable: true,
+      });
+      stop.abort();
+      await watch.ended;
+    } finally {
+      stop.abort();
+      tor.kill("SIGKILL");
+      await exited;
+      await rm(dir, { recursive: true });
+    }
+  }, 60_000);
 });
