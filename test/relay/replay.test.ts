@@ -1,16 +1,22 @@
 /** Sealed calls through our own router. */
 import * as fc from "fast-check";
-import { describe, expect, it, vi } from "vitest";
+import nacl from "tweetnacl";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import type { OpenDrain } from "../../relay/drain-connection.ts";
 import { serveReplay } from "../../relay/replay.ts";
+import { encodeBase64 } from "../../shared/bytes.ts";
 import { CRYPTOBOX } from "../../shared/cryptobox.ts";
 import { OnionhookError } from "../../shared/errors.ts";
 import { MAX_REPLAY } from "../../shared/replay.ts";
 import { openPayload, sealPayload } from "../../shared/sealed-payload.ts";
+import { sharedKey } from "../../shared/shared-key.ts";
 import { Passthru } from "../../shared/wamp/passthru.ts";
 import type { WampSession } from "../../shared/wamp/session.ts";
 import { startTestbed, type Testbed } from "../router/testbed.ts";
+import { describeWith } from "../helpers/peers.ts";
 import { join } from "../shared/wamp/joined.ts";
+import { startPeer } from "../shared/wamp/keyring-peer.ts";
+import { startWorld } from "../shared/wamp/keyring-world.ts";
 import { heldEvent } from "./fake-operations.ts";
 import { scriptedDrain } from "./open-drain.ts";
 
@@ -245,4 +251,32 @@ describe("a router that does not let the relay register", () => {
     await new Promise((resolve) => setTimeout(resolve, 3 * TAKEN_RETRY_MS));
     expect(reports).toMatchObject([["error", { code: "ERR_WAMP_REFUSED" }]]);
   });
+});
+
+describeWith("autobahn", "a builder on Autobahn|Python that misses events", (python) => {
+  it("asks by its KeyRing, and is told, and so is one without a key", async () => {
+    const world = await startWorld("our router");
+    onTestFinished(() => world.end());
+    const [builder, relay] = [nacl.box.keyPair(), nacl.box.keyPair()];
+    const ring = {
+      uri: PROCEDURE,
+      originator_priv: encodeBase64(builder.secretKey),
+      responder_pub: encodeBase64(relay.publicKey),
+    };
+    const peer = await startPeer(python, world, "cbor", { right: [ring] });
+    onTestFinished(() => peer.end());
+    await serveReplay(await world.join("msgpack"), {
+      queue: fakeQueue(3),
+      drains: { open: () => [] },
+      sharedKeys: [foreign, sharedKey(builder.publicKey, relay.secretKey)],
+      report: () => {},
+    });
+    const kwargs = { id: ID, stream: "docs", from: 3, to: 3 };
+    const call = { do: "call", uri: PROCEDURE, kwargs } as const;
+    const told = { args: [], kwargs: { id: ID, events: 1 } };
+    expect(await peer.tell({ ...call, ring: "right" })).toEqual(told);
+    expect(await peer.tell({ ...call, ring: "none" })).toMatchObject({
+      error: "wamp.error.encryption.decrypt_error",
+    });
+  }, 60_000);
 });

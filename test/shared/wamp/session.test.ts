@@ -1,10 +1,12 @@
 import { createServer } from "node:http";
+import { inspect } from "node:util";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { WebSocketServer } from "ws";
 import { CRYPTOBOX } from "../../../shared/cryptobox.ts";
 import { Passthru } from "../../../shared/wamp/passthru.ts";
 import { joinWamp, type WampEvent, type WampSession } from "../../../shared/wamp/session.ts";
 import { serializers } from "../../../shared/wamp/serializers.ts";
+import { ErrorReply } from "../../../shared/wamp/wamp-error.ts";
 import { superviseWamp } from "../../../shared/wamp/supervisor.ts";
 import { startTestbed } from "../../router/testbed.ts";
 import { join } from "./joined.ts";
@@ -121,6 +123,28 @@ describe("a WAMP session", () => {
     const [relay, builder] = await Promise.all([join(bed, "relay"), join(bed, "builder")]);
     await relay.register("webhook.replay", ([from, to]) => `${String(from)}-${String(to)}`);
     expect(await builder.call("webhook.replay", 3, 7)).toBe("3-7");
+  });
+
+  it("answers with an error that tells nothing when a handler throws, and goes on", async () => {
+    const bed = await startTestbed();
+    const [relay, builder] = await Promise.all([join(bed, "relay"), join(bed, "builder")]);
+    const error = Object.assign(new Error("the cat"), { args: ["the cat"] });
+    await relay.register("webhook.replay", ([what]) => (what === 1 ? Promise.reject(error) : what));
+    const refused = await builder.call("webhook.replay", 1).catch((reason: unknown) => reason);
+    expect(refused).toMatchObject({ uri: "wamp.error.runtime_error", passthru: undefined });
+    expect(inspect(refused, { depth: 10 })).not.toContain("the cat");
+    expect(await builder.call("webhook.replay", 2)).toBe(2);
+  });
+
+  it.each(pairs)("carries a sealed error, from %s to %s", async (_a, _b, from, to) => {
+    const bed = await startTestbed();
+    const [relay, builder] = await Promise.all([join(bed, "relay", to), join(bed, "builder", from)]);
+    const sealed = new Passthru(Uint8Array.of(0, 1, 2), CRYPTOBOX, "json");
+    await relay.register("webhook.replay", () => Promise.reject(new ErrorReply("some.error", sealed)));
+    const refused = await builder.call("webhook.replay").catch((reason: unknown) => reason);
+    if (!(refused instanceof ErrorReply)) throw new Error("no error came");
+    expect(refused).toMatchObject({ uri: "some.error", passthru: { algo: CRYPTOBOX, serializer: "json" } });
+    expect([...(refused.passthru?.bytes ?? [])]).toEqual([0, 1, 2]);
   });
 
   it("does not come about with a wrong key, and says what to check", async () => {
