@@ -5,7 +5,7 @@ import { takePort } from "../../cli/dev/ports.ts";
 import type { SerializerId } from "../../shared/wamp/serializers.ts";
 import { startCrossbar } from "./crossbar.ts";
 import { eventually } from "./dev.ts";
-import { startCommand } from "./part.ts";
+import { type Part, startCommand } from "./part.ts";
 import { ROOT } from "./peers.ts";
 
 /** Of every router that a test starts. */
@@ -20,6 +20,8 @@ export interface RigRouter {
   readonly url: string;
   /** Path of its unix socket. */
   readonly socket: string;
+  /** What it said, if it is ours. */
+  readonly events: Part["events"];
   /** Ends it as a crash does. */
   kill(): Promise<void>;
   /** Starts it again; resolves when it listens. */
@@ -58,13 +60,13 @@ export async function startRigRouter(options: RigRouterOptions): Promise<RigRout
     auth: { cryptosign: { ...pattern.auth.cryptosign, principals } },
   });
   const tcp = transport({ type: "tcp", interface: "127.0.0.1", port });
-  const unix = transport({ type: "unix", path: "router.sock" });
+  const socket = join(folder, "router.sock");
+  const unix = transport({ type: "unix", path: socket });
   const filled = { ...config, workers: [{ ...worker, transports: [tcp, unix].map(withoutId) }] };
 
   if (kind === "crossbar") {
-    const crossbar = await startCrossbar(filled);
-    const { kill, restart, stop } = crossbar;
-    return { url, socket: join(crossbar.folder, "router.sock"), kill, restart, stop };
+    const { kill, restart, stop } = await startCrossbar(filled);
+    return { url, socket, events: [], kill, restart, stop };
   }
   writeFileSync(join(folder, "crossbar.json"), JSON.stringify(filled), { mode: 0o600 });
   writeFileSync(join(folder, "router.json"), JSON.stringify({ crossbar: "crossbar.json", onion }), {
@@ -80,7 +82,8 @@ export async function startRigRouter(options: RigRouterOptions): Promise<RigRout
   await listens(0);
   return {
     url,
-    socket: join(folder, "router.sock"),
+    socket,
+    events: router.events,
     async kill() {
       await router.end("SIGKILL");
     },
