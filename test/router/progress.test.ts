@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { parseMessage } from "../../router/messages.ts";
 import { serializerOf } from "./raw-client.ts";
 import { startRealm } from "./realm-bed.ts";
 
@@ -12,6 +13,17 @@ function openCall(options: object, features = { callCanceling: true, progressive
 }
 
 describe("progressive results", () => {
+  it.each([
+    [{}, false],
+    [{ progressive_call_results: true }, false],
+    [{ call_canceling: true }, false],
+    [{ progressive_call_results: true, call_canceling: true }, true],
+  ])("are asked for of a callee that announces %j: %s", (features, isAsked) => {
+    const hello = parseMessage([1, "a", { roles: { callee: { features } } }]);
+    if (hello.type !== "hello") throw new TypeError("no HELLO");
+    expect(hello.callee.progressiveCallResults).toBe(isAsked);
+  });
+
   it("are passed on in order, up to the result", () => {
     const { callee, caller, details } = openCall({ receive_progress: true });
     expect(details).toEqual({ receive_progress: true });
