@@ -134,6 +134,14 @@ describe("a WAMP session", () => {
     expect(refused).toMatchObject({ uri: "wamp.error.runtime_error", passthru: undefined });
     expect(inspect(refused, { depth: 10 })).not.toContain("the cat");
     expect(await builder.call("webhook.replay", 2)).toBe(2);
+    const raw = await bed.join("builder");
+    expect(await raw.ask([48, 7, {}, "webhook.replay", [1]])).toEqual([
+      8,
+      48,
+      7,
+      {},
+      "wamp.error.runtime_error",
+    ]);
   });
 
   it.each(pairs)("carries a sealed error, from %s to %s", async (_a, _b, from, to) => {
