@@ -3,9 +3,12 @@ import { meta } from "./meta.ts";
 import { pubsub } from "./pubsub.ts";
 import { registrations } from "./registrations.ts";
 import { rpc } from "./rpc.ts";
+import { wireCalls } from "./wire-calls.ts";
 import { wire } from "./wire.ts";
 
-const titles = [...pubsub, ...rpc, ...registrations, ...meta, ...wire].map(({ title }) => title);
+const titles = [...pubsub, ...rpc, ...registrations, ...meta, ...wire, ...wireCalls].map(
+  ({ title }) => title,
+);
 
 /** By the beginning of their titles. */
 const SHOWN_BY: Readonly<Record<string, readonly string[]>> = {

@@ -122,6 +122,8 @@ class WsTransport {
 }
 
 autobahn.transports.register("ws", WsTransport);
+// It warns of every connection that ends, on the console.
+autobahn.log.warn = () => {};
 
 export const autobahnJs: Library = {
   name: "autobahn-js",

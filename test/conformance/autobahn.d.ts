@@ -10,6 +10,7 @@ declare module "autobahn" {
     "JSONSerializer" | "MsgpackSerializer" | "CBORSerializer",
     new () => JsSerializer
   >;
+  export const log: { warn: (...text: unknown[]) => void };
   export const transports: { register(type: string, factory: unknown): void };
   export class Result {
     constructor(args?: readonly unknown[], kwargs?: object);

@@ -17,6 +17,7 @@ import { REALM, startCrossbar, startOurs, type TestRouter } from "./routers.ts";
 import { exception, makeWorld, type Scenario } from "./scenario.ts";
 import { sessions } from "./sessions.ts";
 import { makeWireWorld } from "./wire-world.ts";
+import { wireCalls } from "./wire-calls.ts";
 import { wire } from "./wire.ts";
 
 const SCENARIOS: readonly Scenario[] = [...sessions, ...pubsub, ...rpc, ...registrations, ...meta];
@@ -44,7 +45,7 @@ for (const [routerName, startRouter, routerPeer] of ROUTERS)
     afterAll(() => router.stop());
 
     describe.each(SERIALIZERS)("messages on the wire, %s", (serializer) => {
-      for (const scenario of wire) {
+      for (const scenario of [...wire, ...wireCalls]) {
         const reason = scenario.except?.[routerName];
         if (reason !== undefined) it.skip(`${scenario.title}: not here, ${reason}`);
         else

@@ -1,7 +1,7 @@
 import type { SerializerId } from "../../shared/wamp/serializers.ts";
 import { answer, challengeOf, RawClient, record } from "../router/raw-client.ts";
 import { KEYS, type TestRouter } from "./routers.ts";
-import { ABLE, type WireWorld } from "./wire.ts";
+import { ABLE, type WireWorld } from "./wire-scenario.ts";
 
 let worlds = 0;
 
