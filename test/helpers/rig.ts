@@ -118,9 +118,12 @@ export async function startRig(options: RigOptions): Promise<Rig> {
     return configOf(name);
   };
   const send: Rig["send"] = async (event, body) => {
-    const { status, delivery, answer } = await post(webhook, readSecretFile(secret.file), event, body);
+    const guid = crypto.randomUUID();
+    const once = () => post(webhook, readSecretFile(secret.file), event, body, guid);
+    // On a loaded machine 25 MiB may take the edge longer than GitHub waits. The same delivery again is a duplicate.
+    const { status, answer } = await once().catch(once);
     if (status !== 202) throw new Error(`the edge answered ${status}: ${JSON.stringify(answer)}`);
-    return delivery;
+    return guid;
   };
   return {
     folder,
