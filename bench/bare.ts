@@ -11,7 +11,6 @@ import { parseConfig as parseRelay } from "../relay/config.ts";
 import { openQueue } from "../relay/queue-open.ts";
 import { CRYPTOBOX } from "../shared/cryptobox.ts";
 import { readConfigFile } from "../shared/host/config-file.ts";
-import { parseSocksProxy } from "../shared/tor/socks.ts";
 import { Passthru } from "../shared/wamp/passthru.ts";
 import { joinWamp } from "../shared/wamp/session.ts";
 import { dataFolder } from "../test/helpers/dev.ts";
@@ -62,28 +61,44 @@ export async function measureVerifyServer(plan: Plan): Promise<Flights> {
   }
 }
 
-/** A publish to an event at a subscriber, over the very router and onion that the pipeline uses. */
-export async function measureWamp({ data, ready }: Stage, plan: Plan): Promise<Flights> {
-  const stop = new AbortController();
-  const relay = parseRelay(readConfigFile(join(data, "relay.json")).json, data).router;
-  const builder = parseBuilder(readConfigFile(join(data, "builder.json")).json, data).router;
-  const tor = ready.router.socks === null ? "none" : parseSocksProxy(ready.router.socks);
-  const publisher = await joinWamp({ ...relay, tor, isolation: "bench-publish", signal: stop.signal });
-  const subscriber = await joinWamp({ ...builder, tor, isolation: "bench-subscribe", signal: stop.signal });
+export interface BareWamp {
+  /** Resolves when the publish is acknowledged, and the subscriber has its event. */
+  publish(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Bare WAMP over the very router that the pipeline uses, through the Tors, and on circuits as relay and builder have them. */
+export async function openWamp({ data }: Stage): Promise<BareWamp> {
+  const { signal } = new AbortController();
+  const relay = parseRelay(readConfigFile(join(data, "relay.json")).json, data);
+  const builder = parseBuilder(readConfigFile(join(data, "builder.json")).json, data);
+  const publisher = await joinWamp({ ...relay.router, tor: relay.tor, isolation: "bench-publish", signal });
+  const subscriber = await joinWamp({
+    ...builder.router,
+    tor: builder.tor,
+    isolation: "bench-subscribe",
+    signal,
+  });
   const arrivals = makeArrivals();
   await subscriber.subscribe(BARE_TOPIC, "exact", ({ passthru }) => {
     if (passthru) arrivals.came(numberOf(passthru.bytes));
   });
   const noise = nacl.randomBytes(BODY_BYTES);
-  const flights = await flyPlan(
-    plan,
-    clocked(async () => {
+  return {
+    async publish() {
       const { number, arrived } = arrivals.expect();
       const payload = new Passthru(numbered(noise, number), CRYPTOBOX, "json");
       await Promise.all([publisher.publish(BARE_TOPIC, payload), arrived]);
-    }),
-  );
-  await Promise.all([publisher.close(), subscriber.close()]);
+    },
+    close: async () => void (await Promise.all([publisher.close(), subscriber.close()])),
+  };
+}
+
+/** A publish to an event at a subscriber. */
+export async function measureWamp(stage: Stage, plan: Plan): Promise<Flights> {
+  const wamp = await openWamp(stage);
+  const flights = await flyPlan(plan, clocked(wamp.publish));
+  await wamp.close();
   return flights;
 }
 
