@@ -8,7 +8,7 @@ import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
 import { parseRouterConfig } from "../../../router/config.ts";
 import { startRouter, type Router } from "../../../router/router.ts";
 import { connectControl } from "../../../shared/tor/control.ts";
@@ -87,6 +87,10 @@ describeWith("tor", "sessions through an onion service (real tor)", (tor) => {
     await both("connected", 0);
   });
 
+  // What killed one session may have cut the other as well.
+  const bothUp = () => until("both sessions are up", () => [told, untold].every(isUp));
+  beforeEach(bothUp, BOUND_MS);
+
   afterAll(async () => {
     stop.abort();
     await Promise.all([told.ended, untold.ended, service.close()]);
@@ -162,6 +166,9 @@ describeWith("tor", "sessions through an onion service (real tor)", (tor) => {
     return { reports, ended: Promise.all([supervised, watch.ended]) };
   }
 
+  const isUp = ({ reports }: Kept) =>
+    reports.findLast(({ event }) => event === "connected" || event === "disconnected")?.event === "connected";
+
   const saidSince = ({ reports }: Kept, event: string, since: number) =>
     reports.find((report) => report.event === event && report.at >= since);
 
@@ -187,13 +194,18 @@ describeWith("tor", "sessions through an onion service (real tor)", (tor) => {
     return { told: backAfter(told) ?? 0, untold: backAfter(untold) ?? 0 };
   }
 
-  /** Names of the relays that the session's circuit goes through. */
-  async function pathOf(client: string): Promise<string[]> {
+  /** The name of a relay that the client's session goes through. */
+  async function relayUnder(client: string): Promise<string> {
     const control = await connectControl({ path: network.controlOf(client) });
     try {
-      const circuits = (await control.getInfo("circuit-status")).split("\n");
-      const joined = circuits.find((line) => line.includes("HS_STATE=HSCR_JOINED")) ?? "";
-      return [...(joined.split(" ")[2] ?? "").matchAll(/~(\w+)/g)].map(([, name = ""]) => name);
+      for (;;) {
+        const [, , circuit = ""] = (await control.getInfo("stream-status")).split(" ");
+        const circuits = (await control.getInfo("circuit-status")).split("\n");
+        const [, , path = ""] = circuits.find((line) => line.startsWith(`${circuit} `))?.split(" ") ?? [];
+        const relay = /~(relay\d)/.exec(path)?.[1];
+        if (relay !== undefined) return relay;
+        await sleep(100);
+      }
     } finally {
       control.close();
       await control.closed;
@@ -225,7 +237,8 @@ describeWith("tor", "sessions through an onion service (real tor)", (tor) => {
     async ({ annotate }) => {
       const away: Record<string, number> = {};
       for (const client of ["told", "untold"] as const) {
-        const [relay = ""] = (await pathOf(client)).filter((name) => name.startsWith("relay"));
+        await bothUp();
+        const relay = await relayUnder(client);
         const kept = { told, untold }[client];
         const since = performance.now();
         await supervisor.kill(relay);
