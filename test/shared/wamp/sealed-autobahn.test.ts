@@ -1,83 +1,19 @@
 /** Our keyring and Autobahn|Python's, through both routers, on every serializer; and what then stood on the wire. */
 import nacl from "tweetnacl";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
-import { encodeBase64 } from "../../../shared/bytes.ts";
 import { describeError } from "../../../shared/errors.ts";
 import { makeKeyring, type Keyring } from "../../../shared/keyring.ts";
-import { sharedKey } from "../../../shared/shared-key.ts";
 import { serializers } from "../../../shared/wamp/serializers.ts";
 import { sealedSession, type SealedEvent, type SealedSession } from "../../../shared/wamp/sealed-session.ts";
 import { CallError } from "../../../shared/wamp/wamp-error.ts";
 import { describeWith } from "../../helpers/peers.ts";
-import { type AutobahnKey, type AutobahnPeer, startPeer } from "./keyring-peer.ts";
+import { payload, ring, rings, SECRET, uris, written } from "./keyring-pairs.ts";
+import { type AutobahnPeer, startPeer } from "./keyring-peer.ts";
 import { type RouterName, startWorld, type World } from "./keyring-world.ts";
 
 /** Milliseconds for a peer or a router on a busy machine. */
 const START_MS = 150_000;
 const TEST_MS = 60_000;
-/** In every payload: it must never stand on the wire as it is. */
-const SECRET = "the-cat-sat-on-the-mat";
-
-/** Three pairs of box keys, ours and the peer's: of a short prefix, of a longer one, and of one URI. */
-const pairs = Array.from({ length: 3 }, () => ({ ours: nacl.box.keyPair(), theirs: nacl.box.keyPair() }));
-const [shortPair, longPair, exactPair] = pairs as [Pair, Pair, Pair];
-type Pair = (typeof pairs)[number];
-
-const shared = ({ ours, theirs }: Pair) => sharedKey(theirs.publicKey, ours.secretKey);
-/** What we begin. */
-const begunByUs = (uri: string, { ours, theirs }: Pair): AutobahnKey => ({
-  uri,
-  originator_pub: encodeBase64(ours.publicKey),
-  responder_priv: encodeBase64(theirs.secretKey),
-});
-const begunByThem = (uri: string, { ours, theirs }: Pair): AutobahnKey => ({
-  uri,
-  originator_priv: encodeBase64(theirs.secretKey),
-  responder_pub: encodeBase64(ours.publicKey),
-});
-
-const older = nacl.randomBytes(32);
-const ring = makeKeyring([
-  { uri: "com.ours.", match: "prefix", originator: [shared(shortPair)] },
-  { uri: "com.ours.long.", match: "prefix", originator: [shared(longPair)] },
-  { uri: "com.ours.one", match: "exact", originator: [shared(exactPair)] },
-  { uri: "com.ours.changing", match: "exact", originator: [older, shared(shortPair)] },
-  { uri: "com.failed.", match: "prefix", originator: [shared(longPair)] },
-  { uri: "com.theirs.", match: "prefix", responder: [older, shared(shortPair)] },
-  { uri: "com.theirs.long.", match: "prefix", responder: [shared(longPair)] },
-  { uri: "com.theirs.one", match: "exact", responder: [shared(exactPair)] },
-]);
-const theirRing = [
-  begunByUs("com.ours.", shortPair),
-  begunByUs("com.ours.long.", longPair),
-  begunByUs("com.ours.one", exactPair),
-  begunByUs("com.failed.", longPair),
-  begunByThem("com.theirs.", shortPair),
-  begunByThem("com.theirs.long.", longPair),
-  begunByThem("com.theirs.one", exactPair),
-];
-const stranger = { ours: nacl.box.keyPair(), theirs: nacl.box.keyPair() };
-const rings = {
-  right: theirRing,
-  // They say that they are the peer, and are not.
-  wrong: [begunByThem("com.theirs.", { ...shortPair, theirs: stranger.theirs })],
-};
-
-const payload = {
-  args: [SECRET, 1, null, [true, "\u{1F600} \u0000 inside"], new Uint8Array([0, 1, 255])],
-  kwargs: { secret: SECRET, nested: { deep: [1.5, -7] }, bytes: new Uint8Array([9]) },
-};
-/** The same as the peer's process writes it. */
-const written = {
-  args: [SECRET, 1, null, [true, "\u{1F600} \u0000 inside"], { bytes: "0001ff" }],
-  kwargs: { secret: SECRET, nested: { deep: [1.5, -7] }, bytes: { bytes: "09" } },
-};
-
-const uris = (who: "ours" | "theirs") => [
-  ["a short prefix", `com.${who}.news`],
-  ["the longer of two prefixes", `com.${who}.long.news`],
-  ["this very URI", `com.${who}.one`],
-];
 
 describeWith("autobahn", "our keyring and Autobahn|Python's", (python) => {
   tests("our router", python);

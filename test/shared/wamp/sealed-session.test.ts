@@ -11,66 +11,23 @@ import { serializers } from "../../../shared/wamp/serializers.ts";
 import { CallError, ErrorReply } from "../../../shared/wamp/wamp-error.ts";
 import { describeWith } from "../../helpers/peers.ts";
 import type { RawClient } from "../../router/raw-client.ts";
+import {
+  ENCODING,
+  FAILED,
+  foreign,
+  forgeries,
+  key,
+  payload,
+  ring,
+  SECRET,
+  sealedFor,
+  URI,
+} from "./forgeries.ts";
 import { type RouterName, startWorld, type World } from "./keyring-world.ts";
 
 /** Milliseconds for a router on a busy machine. */
 const START_MS = 150_000;
 const TEST_MS = 60_000;
-const SECRET = "the-cat-sat-on-the-mat";
-const URI = "com.example.thing";
-const FAILED = "com.example.failed";
-
-const key = new Uint8Array(32).fill(1);
-const foreign = new Uint8Array(32).fill(2);
-const ring = makeKeyring([{ uri: "com.example.", match: "prefix", originator: [key], responder: [key] }]);
-
-const ENCODING = { enc_algo: CRYPTOBOX, enc_serializer: "json" };
-const payload = { args: [SECRET], kwargs: { secret: SECRET } };
-const sealedFor = (uri: string, shared = key) => sealPayload(uri, payload, shared);
-
-interface Forged {
-  readonly options: Readonly<Record<string, string>>;
-  /** What follows the URI, or the options. */
-  readonly tail: readonly unknown[];
-}
-
-/** Ways to put something wrong where what is sealed for `uri` is expected, and what comes of it. */
-const forgeries: [what: string, code: string, forge: (uri: string) => Forged][] = [
-  ["plain text", "ERR_PLAINTEXT", () => ({ options: {}, tail: [[SECRET], { secret: SECRET }] })],
-  ["nothing", "ERR_PLAINTEXT", () => ({ options: {}, tail: [] })],
-  [
-    "plain text that looks like it",
-    "ERR_PLAINTEXT",
-    (uri) => ({ options: {}, tail: [[{ bytes: sealedFor(uri), algo: CRYPTOBOX, serializer: "json" }]] }),
-  ],
-  ["another key's", "ERR_NOT_OPENED", (uri) => ({ options: ENCODING, tail: [sealedFor(uri, foreign)] })],
-  [
-    "a garbled box",
-    "ERR_NOT_OPENED",
-    (uri) => ({ options: ENCODING, tail: [sealedFor(uri).with(30, 0).with(31, 0).with(32, 0)] }),
-  ],
-  ["half a box", "ERR_NOT_OPENED", (uri) => ({ options: ENCODING, tail: [sealedFor(uri).slice(0, 39)] })],
-  [
-    "what was sealed for another URI",
-    "ERR_SEALED_PAYLOAD",
-    () => ({ options: ENCODING, tail: [sealedFor("com.example.other")] }),
-  ],
-  [
-    "another enc_algo",
-    "ERR_PLAINTEXT",
-    (uri) => ({ options: { ...ENCODING, enc_algo: "xbr" }, tail: [sealedFor(uri)] }),
-  ],
-  [
-    "another enc_serializer",
-    "ERR_PLAINTEXT",
-    (uri) => ({ options: { ...ENCODING, enc_serializer: "msgpack" }, tail: [sealedFor(uri)] }),
-  ],
-  [
-    "no enc_serializer",
-    "ERR_PLAINTEXT",
-    (uri) => ({ options: { enc_algo: CRYPTOBOX }, tail: [sealedFor(uri)] }),
-  ],
-];
 
 tests("our router");
 describeWith("crossbar", "at the real Crossbar.io", () => tests("Crossbar.io"));
