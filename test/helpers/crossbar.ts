@@ -35,22 +35,20 @@ export async function startCrossbar(config: object): Promise<Crossbar> {
   writeFileSync(join(folder, "config.json"), JSON.stringify(config), { mode: 0o600 });
   let log = "";
   let pid = 0;
-  // A test run that is broken off leaves nothing: Crossbar.io is in a process group of its own.
-  const killNow = (): void => {
-    if (pid !== 0 && groupMembers(pid).length > 0) process.kill(-pid, "SIGKILL");
-  };
   const end = async (signal: NodeJS.Signals): Promise<void> => {
-    if (signal !== "SIGKILL" && groupMembers(pid).length > 0) {
+    const all = withChildren(pid);
+    if (signal !== "SIGKILL" && isRunning(pid)) {
       process.kill(pid, signal);
-      await untilEmpty(pid, CLEAN_END_MS);
+      await untilEnded(all);
     }
-    killNow();
-    await untilEmpty(pid, CLEAN_END_MS);
+    killAll(all);
+    await untilEnded(all);
   };
+  // A test that fails leaves nothing.
+  const killNow = (): void => killAll(withChildren(pid));
   const start = async (): Promise<void> => {
     const from = log.length;
     const child = spawn(program, ["start", "--cbdir", folder, "--loglevel", "info", "--color", "false"], {
-      detached: true,
       stdio: ["ignore", "pipe", "pipe"],
       env: { ...process.env, HOME: folder },
     });
@@ -115,21 +113,35 @@ function untilBooted(child: ChildProcess, add: (text: string) => void, said: () 
   });
 }
 
-async function untilEmpty(group: number, withinMs: number): Promise<void> {
-  const until = performance.now() + withinMs;
-  while (groupMembers(group).length > 0 && performance.now() < until) await sleep(POLL_MS);
+async function untilEnded(pids: readonly number[]): Promise<void> {
+  const until = performance.now() + CLEAN_END_MS;
+  while (pids.some(isRunning) && performance.now() < until) await sleep(POLL_MS);
 }
 
-/** Processes of a group that still run: one that nobody has reaped yet has ended. */
-function groupMembers(group: number): string[] {
-  return readdirSync("/proc").filter((pid) => {
-    if (!/^\d+$/.test(pid)) return false;
-    try {
-      const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
-      const [state, , groupOfIt] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-      return Number(groupOfIt) === group && state !== "Z";
-    } catch {
-      return false;
-    }
-  });
+function killAll(pids: readonly number[]): void {
+  for (const pid of pids.filter(isRunning)) process.kill(pid, "SIGKILL");
+}
+
+/** A process and its children, as far as they run. */
+function withChildren(pid: number): number[] {
+  // 0: it has not started. The system's own processes have that for their parent.
+  if (pid === 0) return [];
+  const children = readdirSync("/proc").filter((name) => /^\d+$/.test(name) && statOf(name)?.parent === pid);
+  return [pid, ...children.map(Number)].filter(isRunning);
+}
+
+/** One that nobody has reaped yet has ended. */
+function isRunning(pid: number): boolean {
+  const stat = statOf(`${pid}`);
+  return stat !== undefined && stat.state !== "Z";
+}
+
+function statOf(pid: string): { state: string | undefined; parent: number } | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+    const [state, parent] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    return { state, parent: Number(parent) };
+  } catch {
+    return undefined;
+  }
 }
