@@ -64,8 +64,6 @@ export function count(options: Dict, key: string, least: number): number | undef
 }
 
 export function uri(value: unknown): string {
-  // A message that ends before its URI is of the wrong length.
-  if (value === undefined) throw malformed("a URI is missing");
   if (typeof value !== "string" || !isUri(value)) throw unusable("a malformed URI");
   return value;
 }
