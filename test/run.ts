@@ -11,6 +11,14 @@ import { findPeer, howToGet, PEER_NAMES, ROOT, VENV } from "./helpers/peers.ts";
 const PYTHON_PACKAGES = ["crossbar==26.10.1", "autobahn[encryption]==26.10.2"];
 const MADE = join(VENV, "onionhook-made-of.txt");
 
+/** What vitest's JSON reporter writes, as far as it is read here. */
+interface Report {
+  numPassedTests: number;
+  numFailedTests: number;
+  numPendingTests: number;
+  testResults: { status: string; assertionResults: { status: string }[] }[];
+}
+
 function say(line: string): void {
   console.log(`onionhook test: ${line}`);
 }
@@ -66,9 +74,23 @@ const { status } = spawnSync(
     },
   },
 );
-const counts = existsSync(report)
-  ? (JSON.parse(readFileSync(report, "utf8")) as Record<string, number>)
-  : { numPassedTests: 0, numFailedTests: 1, numPendingTests: 0 };
-const { numPassedTests, numFailedTests, numPendingTests } = counts;
-console.log(`${numPassedTests} passed, ${numFailedTests} failed, ${numPendingTests} skipped`);
+const counts = existsSync(report) ? readCounts() : { passed: 0, failed: 1, skipped: 0 };
+// An error outside every test fails the run, too.
+const failed = status === 0 ? counts.failed : Math.max(1, counts.failed);
+console.log(`${counts.passed} passed, ${failed} failed, ${counts.skipped} skipped`);
 process.exitCode = status ?? 1;
+
+/** A file whose set-up failed has no failed test, only such as were not run: it counts as one. */
+function readCounts(): { passed: number; failed: number; skipped: number } {
+  const { numPassedTests, numFailedTests, numPendingTests, testResults } = JSON.parse(
+    readFileSync(report, "utf8"),
+  ) as Report;
+  const withoutFailedTest = testResults.filter(
+    (file) => file.status === "failed" && !file.assertionResults.some((test) => test.status === "failed"),
+  );
+  return {
+    passed: numPassedTests,
+    failed: numFailedTests + withoutFailedTest.length,
+    skipped: numPendingTests,
+  };
+}
