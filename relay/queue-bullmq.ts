@@ -72,6 +72,8 @@ export async function makeBullmqQueue(
   const closing = new AbortController();
   /** Aborted when it ends: from then on the store is not to be called. */
   const over = new AbortController();
+  /** How often all that is delayed was made ready. */
+  let promotions = 0;
   let handle: Handler | undefined;
   let onReceived: OnReceived | undefined;
   let listeners: QueueListeners = {};
@@ -127,8 +129,12 @@ export async function makeBullmqQueue(
   const run = async (job: TakenJob): Promise<"settled" | "parked"> => {
     const delayMs = (notBefore.get(job.id) ?? 0) - Date.now();
     notBefore.delete(job.id);
-    const outcome: Outcome = delayMs > 0 ? { kind: "later", delayMs, spent: false } : await attempt(job);
+    const before = promotions;
+    let outcome: Outcome = delayMs > 0 ? { kind: "later", delayMs, spent: false } : await attempt(job);
     if (outcome.kind === "unavailable") return "parked";
+    // What made all others ready while it was tried makes it ready, too.
+    if (outcome.kind === "later" && !outcome.spent && promotions !== before)
+      outcome = { ...outcome, delayMs: 0 };
     await settle(job, outcome);
     const { stream, seq, delivery } = parseJob(job);
     ahead.end(stream, job.id);
@@ -207,7 +213,17 @@ export async function makeBullmqQueue(
     },
     async promote() {
       notBefore.clear();
-      await dispatch.admit(() => outage.watch(() => queue.promoteJobs()));
+      promotions += 1;
+      const delayed = (await outage.watch(() => jobs.list("delayed", Infinity))).map(parseJob);
+      await dispatch.admit(async () => {
+        // One by one: BullMQ promotes all together in the order of their times, which each try has changed.
+        for (const { stream, seq } of delayed.toSorted((a, b) => a.seq - b.seq)) {
+          const id = jobId(stream, seq);
+          ahead.add(stream, id);
+          const isThere = await ifThere(() => outage.watch(() => backend.promote(id)));
+          if (!isThere) ahead.end(stream, id);
+        }
+      });
     },
     async received() {
       const held = await outage.watch(() => jobs.list("received", Infinity));

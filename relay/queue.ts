@@ -121,7 +121,7 @@ export interface DeliveryQueue {
   /** No event is started after this resolves; those in hand go on. */
   pause(): Promise<void>;
   resume(): Promise<void>;
-  /** Every event that is delayed is ready now. */
+  /** Every event that is delayed is ready now, those of a stream in the order of their numbers. */
   promote(): Promise<void>;
   /** Every event that is received and not yet removed. */
   received(): Promise<{ stream: string; seq: number; receipt: string | undefined }[]>;

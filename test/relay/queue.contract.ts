@@ -172,6 +172,44 @@ export function queueContract(newPlace: () => Promise<Place>): void {
     expect(tried.at(-1)).toEqual([2, 1]);
   });
 
+  test("`promote` makes what was delayed ready in the order of its numbers, and lets nothing overtake it", async () => {
+    const tried: number[] = [];
+    const { queue, received } = await watch(await newPlace(), 1, async (given, tries) => {
+      tried.push(given.seq);
+      // The earlier ones are due later, as after more tries.
+      if (tries.started === 0) return { kind: "later", delayMs: 3_600_000 - 1000 * given.seq, spent: false };
+      return receive(given, tries);
+    });
+    await queue.resume();
+    await addAll(queue, 1, 12);
+    await vi.waitFor(async () => expect((await queue.counts()).delayed).toBe(12), 10_000);
+    expect(queue.isIdle("a-stream")).toBe(true);
+    await queue.pause();
+    await queue.promote();
+    expect(queue.isIdle("a-stream")).toBe(false);
+    await queue.resume();
+    await vi.waitFor(() => expect(received).toHaveLength(12), 10_000);
+    expect(tried.slice(12)).toEqual(range(1, 12));
+    await vi.waitFor(() => expect(queue.isIdle("a-stream")).toBe(true), 10_000);
+  });
+
+  test("`promote` also makes ready what is being tried", async () => {
+    const trying = Promise.withResolvers<void>();
+    const answer = Promise.withResolvers<void>();
+    const { queue, received } = await watch(await newPlace(), 1, async (given, tries) => {
+      if (tries.started > 0) return receive(given, tries);
+      trying.resolve();
+      await answer.promise;
+      return { kind: "later", delayMs: 3_600_000, spent: false };
+    });
+    await queue.resume();
+    await addAll(queue, 1, 1);
+    await trying.promise;
+    await queue.promote();
+    answer.resolve();
+    await vi.waitFor(() => expect(received).toEqual([[1, "receipt 1"]]), 10_000);
+  });
+
   test("a handler that throws is reported by its code only, and tried again", async () => {
     const { queue, received, reports } = await watch(await newPlace(), 1, async (given, tries) => {
       expect(tries.spent).toBe(0);
