@@ -62,8 +62,8 @@ export async function measureVerifyServer(plan: Plan): Promise<Flights> {
 }
 
 export interface BareWamp {
-  /** Resolves when the publish is acknowledged, and the subscriber has its event. */
-  publish(): Promise<void>;
+  /** Resolves, when the publish is acknowledged too, with the milliseconds until the subscriber had its event. */
+  publish(): Promise<number>;
   close(): Promise<void>;
 }
 
@@ -88,7 +88,10 @@ export async function openWamp({ data }: Stage): Promise<BareWamp> {
     async publish() {
       const { number, arrived } = arrivals.expect();
       const payload = new Passthru(numbered(noise, number), CRYPTOBOX, "json");
-      await Promise.all([publisher.publish(BARE_TOPIC, payload), arrived]);
+      const sentAt = performance.now();
+      const event = arrived.then(() => performance.now() - sentAt);
+      await publisher.publish(BARE_TOPIC, payload);
+      return event;
     },
     close: async () => void (await Promise.all([publisher.close(), subscriber.close()])),
   };
