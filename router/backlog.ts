@@ -93,7 +93,6 @@ export class Backlog {
 
   /** Nothing waits any more. */
   clear(): void {
-    if (this.#frames.length === 0) return;
     this.#frames = [];
     this.#trimAt = FEW_FRAMES;
     this.#all.forget(this);

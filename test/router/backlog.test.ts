@@ -5,9 +5,12 @@ const MIB = 1024 * 1024;
 
 /** A reader that takes bytes only when it is told to. */
 function makeReader(all: Backlogs) {
-  const reader = { buffered: 0, dropped: false };
+  const reader = { buffered: 0, dropped: false, asked: 0 };
   const backlog: Backlog = new Backlog(all, {
-    buffered: () => reader.buffered,
+    buffered: () => {
+      reader.asked += 1;
+      return reader.buffered;
+    },
     drop: () => {
       reader.dropped = true;
       reader.buffered = 0;
@@ -71,6 +74,19 @@ describe("the backlogs of all readers", () => {
     expect(waiting).toBeGreaterThan(150 * MIB);
     expect(readers.filter(({ reader }) => reader.dropped).length).toBeLessThanOrEqual(2);
     expect(small.reader.dropped).toBe(false);
+  });
+
+  it("forget who has taken everything or is gone, also when that was seen while counting", () => {
+    const all = new Backlogs();
+    const gone = makeReader(all);
+    gone.send(frameOf(1));
+    gone.take(MIB);
+    expect(gone.backlog.frames()).toEqual([]);
+    gone.backlog.clear();
+    gone.reader.asked = 0;
+    const large = frameOf(40);
+    for (let reader = 0; reader < 6; reader += 1) makeReader(all).send(large);
+    expect(gone.reader.asked).toBe(0);
   });
 
   it("count a frame once, for however many it waits", () => {
