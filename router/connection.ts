@@ -72,6 +72,8 @@ export class Connection {
   #member: Member | undefined;
   /** What the member has proven. */
   #claim: Claim | undefined;
+  /** Whether the client was sent its last message. */
+  #isSilent = false;
 
   constructor(parts: ConnectionParts) {
     this.#parts = parts;
@@ -149,7 +151,8 @@ export class Connection {
         if (this.#member !== undefined) this.#realm(this.#member).route(this.#member, output.message);
         return;
       case "send":
-        return this.#send(toFrame(serializer, output.message));
+        // What the machine says when it is over is its farewell.
+        return this.#send(toFrame(serializer, output.message), this.#state.phase === "over");
       case "join":
         joined();
         return this.#join(output.claim, output.identity, output.features);
@@ -175,9 +178,11 @@ export class Connection {
     report("joined", { authid: identity.authid, role: identity.role, serializer: serializer.id });
   }
 
-  #send(frame: Uint8Array): void {
+  /** Nothing goes out after what `isLast`, whatever comes of sending it: others may be dropped as slow by it. */
+  #send(frame: Uint8Array, isLast = false): void {
     const { ws, serializer } = this.#parts;
-    if (ws.readyState !== ws.OPEN) return;
+    if (this.#isSilent || ws.readyState !== ws.OPEN) return;
+    this.#isSilent = isLast;
     if (!this.#backlog.hasRoom()) return this.#drop("slow");
     ws.send(frame, { binary: serializer.binary });
     this.#backlog.add(frame);
@@ -186,7 +191,8 @@ export class Connection {
   /** The session is wanted away. It need not answer. */
   #end(reason: string, message: string | undefined, why: "killed" | "revoked"): void {
     const farewell = this.#state.phase === "joined" ? GOODBYE : ABORT;
-    this.#send(toFrame(this.#parts.serializer, [farewell, message === undefined ? {} : { message }, reason]));
+    const details = message === undefined ? {} : { message };
+    this.#send(toFrame(this.#parts.serializer, [farewell, details, reason]), true);
     this.#close(CLOSE_NORMAL, why);
   }
 
@@ -199,6 +205,7 @@ export class Connection {
     else if (error instanceof ProtocolFault) code = error.closeCode;
     this.#send(
       toFrame(this.#parts.serializer, [ABORT, { message: reason }, "wamp.error.protocol_violation"]),
+      true,
     );
     this.#close(code, "fault", reason);
   }
@@ -217,6 +224,8 @@ export class Connection {
   /** From here on the client is nobody's subscriber or callee, though its WebSocket may yet linger. */
   #leave(why: Leaving): void {
     this.#state = { phase: "over" };
+    // A member hears nothing of its own leaving.
+    this.#isSilent = true;
     this.#stopHeartbeat();
     const member = this.#member;
     if (member === undefined) return;

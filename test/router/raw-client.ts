@@ -125,6 +125,12 @@ export class RawClient {
     }
   }
 
+  /** Everything that comes until the connection is closed. */
+  async rest(): Promise<unknown[][]> {
+    await this.closed;
+    return this.#inbox.splice(0);
+  }
+
   end(): void {
     this.ws.terminate();
   }

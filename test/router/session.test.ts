@@ -1,8 +1,9 @@
 import { describe, expect, it } from "vitest";
+import { parseRouterConfig } from "../../router/config.ts";
 import { features } from "../../router/features.ts";
 import { ManualClock } from "./manual-clock.ts";
 import { answer, challengeOf, newKeyPair, RawClient, record } from "./raw-client.ts";
-import { PRINCIPALS, startTestbed } from "./testbed.ts";
+import { configJson, EVERYTHING, PRINCIPALS, startTestbed, TRANSPORT, type Testbed } from "./testbed.ts";
 
 const NOT_AUTHORIZED = "wamp.error.not_authorized";
 
@@ -190,6 +191,40 @@ describe("leaving", () => {
     expect(await relay.closed).toBe(1000);
     expect(reports.at(-1)).toEqual(["left", { authid: "relay", reason: "goodbye" }]);
   });
+
+  type Leave = (client: RawClient, testbed: Testbed) => Promise<unknown> | void;
+  it.each<[how: string, leave: Leave, farewell: string | undefined]>([
+    ["goodbye", (client) => client.send([6, {}, "wamp.close.normal"]), "6 wamp.close.goodbye_and_out"],
+    ["a protocol error", (client) => client.send([1, "onionhook", {}]), "3 wamp.error.protocol_violation"],
+    [
+      "being killed",
+      async (client, { join }) =>
+        (await join("relay")).send([48, 1, {}, "wamp.session.kill", [client.session]]),
+      "6 wamp.close.normal",
+    ],
+    [
+      "losing its place",
+      (_client, { router }) =>
+        router.reload(parseRouterConfig(configJson([`${TRANSPORT}.endpoint.port`, 0]), "/nowhere")),
+      "6 wamp.error.not_authorized",
+    ],
+    ["an ABORT of its own", (client) => client.send([3, {}, "wamp.close.normal"]), undefined],
+  ])(
+    "by %s, it hears of nothing after the farewell, nor of its own leaving",
+    async (_how, leave, farewell) => {
+      const testbed = await startTestbed({ changes: [EVERYTHING] });
+      const client = await testbed.join("relay");
+      // The first to be given up is the one of which the others tell.
+      client.send([32, 1, {}, "a.b"]);
+      for (const topic of ["unsubscribe", "delete"])
+        client.send([32, 2, {}, `wamp.subscription.on_${topic}`]);
+      client.send([32, 3, {}, "wamp.session.on_leave"]);
+      await client.settled();
+      await leave(client, testbed);
+      const heard = (await client.rest()).map(([type, , reason]) => `${String(type)} ${String(reason)}`);
+      expect(heard).toEqual(farewell === undefined ? [] : [farewell]);
+    },
+  );
 
   it("notices a lost connection", async () => {
     const { join, reports } = await startTestbed();
