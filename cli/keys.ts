@@ -1,4 +1,3 @@
-import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { parseConfig } from "../builder/config.ts";
 import { encodeBase64, encodeHex } from "../shared/bytes.ts";
@@ -138,15 +137,6 @@ async function torService(call: Call): Promise<number> {
     throw new OnionhookError("ERR_CONFIG", "the router's configuration has no onion", {
       hint: "docs/onion.md shows one",
     });
-  }
-  if (existsSync(join(folder, "hs_ed25519_secret_key"))) {
-    throw new OnionhookError(
-      "ERR_KEY_FILE",
-      `${folder} holds an onion service's key, which is not overwritten`,
-      {
-        hint: "name another folder, or move that one away yourself",
-      },
-    );
   }
   await writeHiddenServiceDir(folder, onion.seed, onion.clients);
   call.output.result(

@@ -234,7 +234,7 @@ describe("onionhook", () => {
       expect(statSync(join(out, "hs_ed25519_secret_key")).mode & 0o777).toBe(0o600);
       const again = await onionhook("keys", "tor-service", "--config", config, "--out", out);
       expect(again.code).toBe(1);
-      expect(again.stderr).toContain("holds an onion service's key, which is not overwritten");
+      expect(again.stderr).toContain("is not empty, and nothing in it is overwritten (ERR_KEY_FILE)");
     });
   });
 

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, stat } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -37,11 +37,46 @@ describe("writeHiddenServiceDir", () => {
     expect((await stat(join(dir, "hs_ed25519_public_key"))).size).toBe(64);
   });
 
-  it("never overwrites a key", async () => {
-    await writeHiddenServiceDir(folder, seed, {});
-    const before = await readFile(join(folder, "hs_ed25519_secret_key"));
-    const again = writeHiddenServiceDir(folder, Buffer.alloc(32, 9), {});
-    await expect(again).rejects.toMatchObject({ code: "EEXIST" });
-    expect(await readFile(join(folder, "hs_ed25519_secret_key"))).toEqual(before);
+  it("never overwrites anything, and leaves alone what it does not write", async () => {
+    await writeHiddenServiceDir(join(folder, "hs"), seed, {});
+    await mkdir(join(folder, "mine", "authorized_clients"), { recursive: true });
+    await writeFile(join(folder, "mine", "authorized_clients", "revoked.auth"), "old");
+    await chmod(join(folder, "mine"), 0o755);
+    await writeFile(join(folder, "file"), "");
+    const before = await everything();
+    for (const [name, message] of [
+      ["hs", "hs is not empty, and nothing in it is overwritten"],
+      ["mine", "mine is not empty, and nothing in it is overwritten"],
+      ["file", "file cannot be written (ENOTDIR)"],
+      ["file/hs", /cannot be written \((ENOTDIR|EEXIST)\)|is not empty/],
+    ] as const) {
+      const again = writeHiddenServiceDir(join(folder, name), Buffer.alloc(32, 9), { relay });
+      await expect(again, name).rejects.toThrow(message);
+      await expect(again).rejects.toMatchObject({
+        code: "ERR_KEY_FILE",
+        hint: expect.stringContaining("name a"),
+      });
+    }
+    expect(await everything()).toEqual(before);
   });
+
+  it("writes nothing at all when a client's key is one that anybody could use", async () => {
+    const clients = { relay, builder: Buffer.alloc(32) };
+    await expect(writeHiddenServiceDir(join(folder, "hs"), seed, clients)).rejects.toMatchObject({
+      code: "ERR_TOR_CLIENT_KEY",
+    });
+    expect(await everything()).toEqual([]);
+  });
+
+  /** Names, modes and contents. */
+  async function everything(): Promise<string[]> {
+    const names = (await readdir(folder, { recursive: true })).toSorted((a, b) => a.localeCompare(b));
+    return Promise.all(
+      names.map(async (name) => {
+        const { mode } = await stat(join(folder, name));
+        const content = await readFile(join(folder, name), "base64").catch(() => "folder");
+        return `${name} ${(mode & 0o777).toString(8)} ${content}`;
+      }),
+    );
+  }
 });
