@@ -39,6 +39,7 @@ export const BUILDERS = [
 const START_MS = 60_000;
 
 export const builderName = (recipient: string) => `${recipient}-builder`;
+export const relayName = (recipient: string) => `${recipient}-relay`;
 
 function ourBuilder(rig: Rig, recipient: string): MatrixBuilder {
   const name = builderName(recipient);

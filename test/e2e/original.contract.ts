@@ -8,8 +8,8 @@ import { eventually } from "../helpers/dev.ts";
 import { type Part, said } from "../helpers/part.ts";
 import type { Rig, RigOptions } from "../helpers/rig.ts";
 
-export const RELAY = "relay";
-export const BUILDER = "builder";
+const RELAY = "relay";
+const BUILDER = "builder";
 
 /** What the contract needs of a pipeline. */
 export const PARTIES = {
