@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server } from "node:http";
 import type { Socket } from "node:net";
 import { WebSocketServer, type ServerOptions } from "ws";
@@ -22,6 +23,9 @@ const CLOSE_DEADLINE = 5_000;
 const SHUTDOWN_GRACE = 1_000;
 
 export type Endpoint = { readonly host: string; readonly port: number } | { readonly path: string };
+
+type UnixEndpoint = Extract<EndpointConfig, { type: "unix" }>;
+type TcpEndpoint = Extract<EndpointConfig, { type: "tcp" }>;
 
 export interface ListenerParts {
   readonly transport: TransportConfig;
@@ -145,32 +149,39 @@ function startJoinDeadlines(server: Server, clock: Clock) {
 }
 
 async function listen(server: Server, endpoint: EndpointConfig): Promise<Endpoint> {
-  if (endpoint.type === "unix") await clearStaleSocket(endpoint.path);
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", (error) => reject(cannotListen(error, endpoint)));
-    server.once("listening", resolve);
-    if (endpoint.type === "unix") server.listen(endpoint.path);
-    else server.listen(endpoint.port, endpoint.host);
-  });
-  if (endpoint.type === "unix") {
-    try {
-      await restrictSocket(endpoint.path);
-    } catch (error) {
-      server.close();
-      throw error;
-    }
-    return { path: endpoint.path };
+  try {
+    return endpoint.type === "unix"
+      ? await listenOnPath(server, endpoint)
+      : await listenOnPort(server, endpoint);
+  } catch (error) {
+    server.close();
+    throw error instanceof OnionhookError ? error : cannotListen(error, endpoint);
   }
-  const address = server.address();
-  const port = typeof address === "object" && address !== null ? address.port : endpoint.port;
-  return { host: endpoint.host, port };
 }
 
-function cannotListen(error: Error, endpoint: EndpointConfig): OnionhookError {
+async function listenOnPath(server: Server, { path }: UnixEndpoint): Promise<Endpoint> {
+  await clearStaleSocket(path);
+  server.listen(path);
+  await once(server, "listening");
+  await restrictSocket(path);
+  return { path };
+}
+
+async function listenOnPort(server: Server, { host, port }: TcpEndpoint): Promise<Endpoint> {
+  server.listen(port, host);
+  await once(server, "listening");
+  const address = server.address();
+  return { host, port: typeof address === "object" && address !== null ? address.port : port };
+}
+
+function cannotListen(error: unknown, endpoint: EndpointConfig): OnionhookError {
   const where = endpoint.type === "unix" ? endpoint.path : `${endpoint.host} port ${endpoint.port}`;
   const code = errnoCode(error) ?? "unknown error";
   return new OnionhookError("ERR_ROUTER_ENDPOINT", `the router cannot listen on ${where}: ${code}`, {
-    hint: "Choose another endpoint in the router's configuration, or end the process that has this one.",
+    hint:
+      endpoint.type === "unix"
+        ? "Make the socket's folder, in which this user may write, or choose another path in the router's configuration."
+        : "Choose another endpoint in the router's configuration, or end the process that has this one.",
     cause: error,
   });
 }

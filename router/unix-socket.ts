@@ -14,7 +14,8 @@ const SETGID = 0o2000;
  * answers, and never anything else. Two routers that start on one path at the same moment may both
  * find it free; the later one then fails to listen.
  *
- * @throws OnionhookError `ERR_ROUTER_ENDPOINT` when something is there that is in use or is no socket.
+ * @throws OnionhookError `ERR_ROUTER_ENDPOINT` when something is there that is in use or is no socket; the
+ *   system's own error when it does not let us look, or remove.
  */
 export async function clearStaleSocket(path: string): Promise<void> {
   let isSocket: boolean;

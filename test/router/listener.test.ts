@@ -78,6 +78,21 @@ describe("a unix socket", () => {
     });
     expect((await stat(path)).size).toBe(8);
   });
+
+  it.each([
+    ["below a file", "ENOTDIR"],
+    // libuv's word for ENOENT here.
+    ["in a folder that is not there", "EACCES"],
+  ])("%s cannot be listened on, and it is said where", async (what, code) => {
+    const path = await socketPath();
+    if (what === "below a file") await writeFile(path, "");
+    const below = joinPath(path, "router.sock");
+    await expect(startTestbed({ changes: [onUnix(below)] })).rejects.toMatchObject({
+      code: "ERR_ROUTER_ENDPOINT",
+      message: `the router cannot listen on ${below}: ${code}`,
+      hint: expect.stringContaining("folder"),
+    });
+  });
 });
 
 describe("a TCP port", () => {
