@@ -5,6 +5,7 @@
  * | state     | on                                | next, and what is reported                      |
  * |-----------|-----------------------------------|-------------------------------------------------|
  * | waiting   | connected, added, descriptor up   | published: `published {}`                       |
+ * | waiting   | update()                          | waiting, at once: taken back, and added anew    |
  * | waiting   | any failure                       | waiting, twice as long (100 ms to 5 s)          |
  * | published | the control connection ends       | waiting, 100 ms: `unpublished {}`               |
  * | published | introduction points stay lost     | the same, having ended the connection           |
@@ -108,21 +109,29 @@ export function publishOnionService(options: OnionServiceOptions): OnionService 
   let published = makePublished();
 
   /** One life of a control connection. Returns when it ends, having been published or not. */
-  async function publishOnce(onPublished: (isFirst: boolean) => void): Promise<void> {
+  async function publishOnce(onPublished: () => void): Promise<void> {
     const control = await connectControl(options.control, { signal });
     const end = (): void => control.close();
     signal.addEventListener("abort", end, { once: true });
     try {
       await followBootstrap(control, report);
-      for (let isFirst = true; ; isFirst = false) {
-        const added = addOnion;
+      for (;;) {
         const stop = AbortSignal.any([signal, changing.signal]);
-        // oxlint-disable-next-line no-await-in-loop
-        await Promise.all([descriptorUploaded(control, address, signal), add(control, added, options)]);
-        if (added === addOnion) onPublished(isFirst);
+        const uploaded = descriptorUploaded(control, address, stop);
+        const added = add(control, addOnion, options);
+        try {
+          // oxlint-disable-next-line no-await-in-loop
+          await Promise.all([uploaded, added]);
+        } catch (error) {
+          if (!stop.aborted || signal.aborted) throw error;
+          // What Tor was not asked to publish it could not take back.
+          // oxlint-disable-next-line no-await-in-loop
+          await added;
+        }
+        if (!stop.aborted) onPublished();
         // oxlint-disable-next-line no-await-in-loop
         await introductionsLost(control, address, graceMs, stop);
-        if (added === addOnion || signal.aborted) return;
+        if (!stop.aborted || signal.aborted) return;
         // oxlint-disable-next-line no-await-in-loop
         await control.command(`DEL_ONION ${address.replace(/\.onion$/, "")}`);
       }
@@ -138,12 +147,12 @@ export function publishOnionService(options: OnionServiceOptions): OnionService 
     while (!signal.aborted) {
       let isPublished = false;
       try {
-        await publishOnce((isFirst) => {
+        await publishOnce(() => {
+          if (isPublished) report("clients", { allowed: countClients(addOnion) });
+          else report("published", {});
           isPublished = true;
           pause = FIRST_PAUSE_MS;
           lastCode = undefined;
-          if (isFirst) report("published", {});
-          else report("clients", { allowed: countClients(addOnion) });
           published.resolve();
         });
       } catch (error) {
@@ -203,29 +212,35 @@ async function add(control: Control, addOnion: string, { pow }: OnionServiceOpti
   }
 }
 
+/** Counts uploads only that began after this was called: one that was on its way names older introduction points. */
 async function descriptorUploaded(control: Control, address: string, signal: AbortSignal): Promise<void> {
   const id = address.replace(/\.onion$/, "");
-  await control.waitFor("HS_DESC", (text) => text.startsWith(`UPLOADED ${id} `), {
-    timeoutMs: UPLOAD_TIMEOUT_MS,
-    signal,
-  });
+  const begun = new Set<string>();
+  const isOurs = (text: string): boolean => {
+    const [action, onion, , directory = ""] = text.split(" ");
+    if (onion !== id) return false;
+    if (action === "UPLOAD") begun.add(directory);
+    return action === "UPLOADED" && begun.has(directory);
+  };
+  await control.waitFor("HS_DESC", isOurs, { timeoutMs: UPLOAD_TIMEOUT_MS, signal });
 }
 
-/** Resolves when introduction points have been missing for `graceMs`, or the connection ended. */
+/** Resolves when introduction points have been missing for `graceMs`, the connection ended, or `stop` aborts. */
 async function introductionsLost(
   control: Control,
   address: string,
   graceMs: number,
-  signal: AbortSignal,
+  stop: AbortSignal,
 ): Promise<void> {
   const id = address.replace(/\.onion$/, "");
   const isOurs = (circuit: string): boolean => circuit.includes("HSSI_ESTABLISHED") && circuit.includes(id);
   const ended = new AbortController();
   void control.closed.then(() => ended.abort());
+  const signal = AbortSignal.any([ended.signal, stop]);
   let completeAt = performance.now();
   while (performance.now() - completeAt < graceMs) {
-    await sleep(INTRODUCTION_CHECK_MS, undefined, { signal: ended.signal }).catch(() => undefined);
-    if (ended.signal.aborted || signal.aborted) return;
+    await sleep(INTRODUCTION_CHECK_MS, undefined, { signal }).catch(() => undefined);
+    if (signal.aborted) return;
     const circuits = (await control.getInfo("circuit-status")).split("\n");
     if (circuits.filter(isOurs).length >= INTRODUCTION_POINTS) completeAt = performance.now();
   }

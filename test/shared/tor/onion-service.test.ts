@@ -103,4 +103,76 @@ describe("publishOnionService", () => {
       );
     });
   });
+
+  describe("and its update()", () => {
+    const id = onionAddress(seed).replace(/\.onion$/, "");
+    const upload = `650 HS_DESC UPLOAD ${id} UNKNOWN $AA~a DESCRIPTOR\r\n`;
+    const uploaded = `650 HS_DESC UPLOADED ${id} UNKNOWN $AA~a\r\n`;
+    const clients = [2, 3].map((byte) => clientAuthPublicKey(Buffer.alloc(32, byte)));
+    let folder: Awaited<ReturnType<typeof fakeTorFolder>>;
+    let tor: FakeTor;
+    /** What tor says of its uploads after each ADD_ONION. */
+    let afterAdding: string[];
+    beforeEach(async () => {
+      reports.length = 0;
+      afterAdding = [];
+      folder = await fakeTorFolder();
+      tor = await startFakeTor(folder.path, {
+        answer(line) {
+          if (line.startsWith("ADD_ONION "))
+            return `250-ServiceID=${id}\r\n250 OK\r\n${afterAdding.shift() ?? ""}`;
+          if (line === "GETINFO circuit-status")
+            return `250+circuit-status=\r\n${`1 BUILT HS_STATE=HSSI_ESTABLISHED ${id}\r\n`.repeat(6)}.\r\n250 OK\r\n`;
+          if (line.startsWith("GETINFO ")) return "250-status/bootstrap-phase=\r\n250 OK\r\n";
+          return undefined;
+        },
+      });
+    });
+    afterEach(async () => {
+      await tor.close();
+      await folder.remove();
+    });
+
+    const publish = () => publishOnionService({ ...options, control: tor.address });
+    /** The verbs of what was asked after authentication. */
+    const asked = () =>
+      tor.lines.map((line) => line.split(" ")[0]).filter((verb) => verb?.endsWith("_ONION"));
+    /** Milliseconds, well below those between two looks at the introduction points. */
+    const AT_ONCE = { timeout: 700 };
+
+    it("takes the service back at once, and adds it anew", async () => {
+      afterAdding = [upload + uploaded, upload + uploaded];
+      const service = publish();
+      await service.published;
+      service.update({ clients });
+      await expect.poll(asked, AT_ONCE).toEqual(["ADD_ONION", "DEL_ONION", "ADD_ONION"]);
+      await service.published;
+      await service.close();
+      expect(reports).toEqual(["published {}", 'clients {"allowed":2}', "unpublished {}"]);
+    });
+
+    it("does so while the descriptor is not up yet, and then says that it is published", async () => {
+      afterAdding = ["", upload + uploaded];
+      const service = publish();
+      await expect.poll(asked).toEqual(["ADD_ONION"]);
+      service.update({ clients });
+      await expect.poll(asked, AT_ONCE).toEqual(["ADD_ONION", "DEL_ONION", "ADD_ONION"]);
+      await service.published;
+      await service.close();
+      expect(reports).toEqual(["published {}", "unpublished {}"]);
+    });
+
+    it("does not take the upload of what was taken back for that of the new descriptor", async () => {
+      afterAdding = [upload, uploaded];
+      const service = publish();
+      await expect.poll(asked).toEqual(["ADD_ONION"]);
+      service.update({ clients });
+      await expect.poll(asked, AT_ONCE).toEqual(["ADD_ONION", "DEL_ONION", "ADD_ONION"]);
+      await sleep(100);
+      expect(reports).toEqual([]);
+      tor.say(upload + uploaded);
+      await service.published;
+      await service.close();
+    });
+  });
 });
