@@ -1,8 +1,10 @@
+import { isDeepStrictEqual } from "node:util";
 import type { Report } from "../shared/report.ts";
 import { Backlogs } from "./backlog.ts";
 import { systemClock, type Clock } from "./clock.ts";
 import type { RouterConfig } from "./config.ts";
 import { startListener, type Endpoint, type Listener } from "./listener.ts";
+import type { Principals } from "./principals.ts";
 import { Realm } from "./realm.ts";
 
 export interface RouterParts {
@@ -19,13 +21,16 @@ export interface Router {
   /** Where it listens, in the configuration's order; a port of 0 is replaced by the real one. */
   readonly endpoints: readonly Endpoint[];
   /**
-   * Takes another configuration's principals, transport by transport, and nothing else of it. Sessions of
-   * which name, key, realm or role are no longer there end at once; the others notice nothing.
+   * Takes another configuration's principals, each for the transport of the same endpoint, and nothing else
+   * of it. Sessions of which name, key, realm or role are no longer there end at once; the others notice
+   * nothing. Where the configuration has no transport any more, nobody may join, and nobody stays.
    */
   reload(config: RouterConfig): void;
   /** Tells all clients to come back later (1001) and stops; takes a second at most. May be called twice. */
   close(): Promise<void>;
 }
+
+const NOBODY: Principals = new Map();
 
 /**
  * Starts the embedded WAMP router. It keeps nothing: subscriptions and registrations end with their
@@ -56,7 +61,12 @@ export async function startRouter({ config, report, clock = systemClock }: Route
   return {
     endpoints: listeners.map(({ endpoint }) => endpoint),
     reload: ({ transports }) => {
-      for (const [index, { principals }] of transports.entries()) listeners[index]?.setPrincipals(principals);
+      const left = [...transports];
+      for (const [index, { endpoint }] of config.transports.entries()) {
+        const at = left.findIndex((transport) => isDeepStrictEqual(transport.endpoint, endpoint));
+        const [found] = at === -1 ? [] : left.splice(at, 1);
+        listeners[index]?.setPrincipals(found?.principals ?? NOBODY);
+      }
     },
     close: () => (closing ??= closeAll()),
   };
