@@ -3,8 +3,11 @@ import { parseRouterConfig } from "../router/config.ts";
 import { startRouter } from "../router/router.ts";
 import { describeError } from "../shared/errors.ts";
 import { readConfigFile } from "../shared/host/config-file.ts";
+import type { Report } from "../shared/report.ts";
 import { publishOnionService } from "../shared/tor/onion-service.ts";
 import { type Command, EXIT, required } from "./command.ts";
+import { type Hangups, takeHangups } from "./hangups.ts";
+import { type RouterFiles, waitsForRestart } from "./router-changes.ts";
 import { readRouterConfig, type RouterFile } from "./router-config.ts";
 import { untilSignal } from "./until-signal.ts";
 
@@ -19,49 +22,59 @@ export const router: Command = {
   SIGHUP  reads the files again: who may connect to the onion service, and who may join`,
   options: { config: { type: "string", value: "FILE", help: "router.json; docs/configuration.md" } },
   async run(call) {
-    const path = required(call, "config");
-    const { crossbar, onion } = readRouterConfig(path);
-    const { report } = call.output;
-    const { endpoints, close, reload } = await startRouter({ config: readCrossbar(crossbar), report });
-    report("listening", { endpoints });
-    await untilSignal(async (signal) => {
-      const { promise: stopped, resolve: stop } = Promise.withResolvers<void>();
-      signal.addEventListener("abort", () => stop());
-      const [target] = endpoints;
-      const service =
-        onion &&
-        target &&
-        publishOnionService({
-          ...onion,
-          access: access(onion),
-          virtualPort: ONION_PORT,
-          target,
-          report,
-          signal,
-        });
-      // What else has changed in the files, the next start takes up.
-      const readAgain = (): void => {
-        try {
-          const changed = readRouterConfig(path);
-          reload(readCrossbar(changed.crossbar));
-          if (changed.onion !== undefined) service?.update(access(changed.onion));
-          report("reloaded", {});
-        } catch (error) {
-          report("error", describeError(error));
-        }
-      };
-      process.on("SIGHUP", readAgain);
-      await stopped;
-      process.off("SIGHUP", readAgain);
-      await service?.close();
-      await close();
-    });
+    const hangups = takeHangups();
+    try {
+      await runRouter(required(call, "config"), call.output.report, hangups);
+    } finally {
+      hangups.end();
+    }
     return EXIT.ok;
   },
 };
 
-function readCrossbar(path: string) {
-  return parseRouterConfig(readConfigFile(path).json, dirname(path));
+async function runRouter(path: string, report: Report, hangups: Hangups): Promise<void> {
+  const running = readFiles(path);
+  const { onion } = running.file;
+  const { endpoints, close, reload } = await startRouter({ config: running.crossbar, report });
+  report("listening", { endpoints });
+  await untilSignal(async (signal) => {
+    const { promise: stopped, resolve: stop } = Promise.withResolvers<void>();
+    signal.addEventListener("abort", () => stop());
+    const [target] = endpoints;
+    const service =
+      onion &&
+      target &&
+      publishOnionService({
+        ...onion,
+        access: access(onion),
+        virtualPort: ONION_PORT,
+        target,
+        report,
+        signal,
+      });
+    hangups.listen(() => {
+      try {
+        const changed = readFiles(path);
+        const restart = waitsForRestart(running, changed);
+        // First what may throw, so that a fault changes nothing.
+        if (changed.file.onion !== undefined) service?.update(access(changed.file.onion));
+        reload(changed.crossbar);
+        report("reloaded", restart.length > 0 ? { restart } : {});
+      } catch (error) {
+        report("error", describeError(error));
+      }
+    });
+    await stopped;
+    hangups.listen(() => undefined);
+    await service?.close();
+    await close();
+  });
+}
+
+function readFiles(path: string): RouterFiles {
+  const file = readRouterConfig(path);
+  const { json } = readConfigFile(file.crossbar);
+  return { file, crossbar: parseRouterConfig(json, dirname(file.crossbar)) };
 }
 
 function access({ clients, open }: NonNullable<RouterFile["onion"]>) {

@@ -46,7 +46,8 @@ export function parseKey(
     throw keyError(field, "is not base64 after its prefix");
   }
   if (key.length !== KEY_BYTES) throw keyError(field, `has ${key.length} bytes instead of ${KEY_BYTES}`);
-  if (visibility === "public" && kind === "box" && isLowOrder(key)) {
+  const isSealedTo = kind === "box" || kind === "onion-client";
+  if (visibility === "public" && isSealedTo && isLowOrder(key)) {
     throw keyError(field, "is a low-order point: anybody could open what is sealed to it");
   }
   return key;

@@ -1,9 +1,13 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { makeKey } from "../../cli/key-set.ts";
+import { waitsForRestart } from "../../cli/router-changes.ts";
 import { readRouterConfig } from "../../cli/router-config.ts";
+import { parseRouterConfig } from "../../router/config.ts";
+import { formatKey } from "../../shared/keys.ts";
+import { ROOT } from "../helpers/peers.ts";
 
 describe("router.json", () => {
   let folder: string;
@@ -60,4 +64,50 @@ describe("router.json", () => {
     );
     expect(() => read({ clients: { relay: wamp } })).not.toThrow(wamp);
   });
+
+  it("refuses a client's key that anybody could use, by the client's name", () => {
+    const builder = formatKey("onion-client", "public", new Uint8Array(32));
+    expect(() => read({ clients: { relay, builder } })).toThrow(
+      expect.objectContaining({
+        code: "ERR_KEY",
+        message: expect.stringContaining("onion.clients.builder is a low-order point"),
+      }),
+    );
+  });
+
+  it("names what a running router cannot take up, and not who may connect or join", () => {
+    const crossbar = (change: (worker: Worker) => unknown = () => undefined) => {
+      const json = JSON.parse(readFileSync(join(ROOT, "deploy/crossbar.json"), "utf8")) as {
+        workers: [Worker];
+      };
+      change(json.workers[0]);
+      return parseRouterConfig(json, "/");
+    };
+    const running = { file: read({}), crossbar: crossbar() };
+    const after = (changed: Partial<typeof running>) => waitsForRestart(running, { ...running, ...changed });
+    expect(after({ file: read({ clients: { other: relay } }) })).toEqual([]);
+    const empty = ({ transports: [{ auth }] }: Worker) => (auth.cryptosign.principals = {});
+    expect(after({ crossbar: crossbar(empty) })).toEqual([]);
+
+    makeKey(join(folder, "other"), "router-onion");
+    for (const [name, changes] of Object.entries({
+      "onion.control": { control: "unix:/run/other" },
+      "onion.key_file": { key_file: "other/router-onion.key" },
+      "onion.pow": { pow: {} },
+      "onion.max_streams": { max_streams: 9 },
+      "onion.introduction_grace_seconds": { introduction_grace_seconds: 9 },
+    }))
+      expect(after({ file: read(changes) })).toEqual([name]);
+    expect(after({ file: { ...running.file, onion: undefined } })).toEqual(["onion"]);
+    const permissions = ({ realms: [{ roles }] }: Worker) => roles[0].permissions.pop();
+    expect(after({ crossbar: crossbar(permissions) })).toEqual(["realms"]);
+    const endpoint = ({ transports: [transport] }: Worker) => (transport.endpoint.path = "/run/other");
+    expect(after({ crossbar: crossbar(endpoint) })).toEqual(["transports"]);
+    expect(after({ crossbar: crossbar(({ transports }) => transports.pop()) })).toEqual(["transports"]);
+  });
 });
+
+interface Worker {
+  realms: [{ roles: [{ permissions: unknown[] }] }];
+  transports: [{ endpoint: { path: string }; auth: { cryptosign: { principals: object } } }];
+}
