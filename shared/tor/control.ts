@@ -13,7 +13,7 @@ import { connectLocal, localAddressText, type LocalAddress } from "./local-socke
 
 export interface Control {
   /**
-   * Sends one command line and waits for its reply. Commands may be sent without waiting.
+   * Sends one command line, of printable ASCII, and waits for its reply. Commands may be sent without waiting.
    * @throws OnionhookError `ERR_TOR_CONTROL` when Tor refuses it (4xx, 5xx), naming the command's
    *   first word and the code only; `ERR_TOR_CONTROL_CLOSED` when the connection ends first;
    *   `ERR_TOR_CONTROL_TIMEOUT` when no answer came in {@link ANSWER_TIMEOUT_MS}, which ends the connection
@@ -139,7 +139,9 @@ function makeControl(socket: net.Socket): Control {
   }
 
   function command(line: string): Promise<Reply> {
-    if (/[\r\n]/.test(line)) return Promise.reject(new RangeError("command: one line"));
+    // Of any other character the low byte alone would be sent, which may be the end of a line.
+    if (!/^[\x20-\x7e]+$/.test(line))
+      return Promise.reject(new RangeError("command: one line of printable ASCII"));
     if (ended !== undefined) return Promise.reject(ended);
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => end(timedOut()), ANSWER_TIMEOUT_MS);

@@ -96,7 +96,8 @@ const INTRODUCTION_GRACE_MS = 30_000;
 /**
  * Begins to publish and goes on until it is closed.
  * @throws OnionhookError `ERR_TOR_ONION_OPEN` without clients and without `open`;
- *   `ERR_TOR_CLIENT_KEY` for a key that anybody could use. RangeError for a wrong port or target.
+ *   `ERR_TOR_CLIENT_KEY` for a key that anybody could use; `ERR_TOR_ONION_TARGET` for a path that Tor cannot be
+ *   told. RangeError for a wrong port or target.
  */
 export function publishOnionService(options: OnionServiceOptions): OnionService {
   const { report, introductionGraceMs: graceMs = INTRODUCTION_GRACE_MS } = options;
@@ -250,8 +251,15 @@ async function introductionsLost(
 function addOnionCommand(options: OnionServiceOptions, { clients, open = false }: OnionAccess): string {
   const { seed, virtualPort, target, pow, maxStreams } = options;
   if (!isPort(virtualPort)) throw new RangeError("virtualPort: 1 to 65535");
-  if (!isLoopback(target))
-    throw new RangeError("target: expected a loopback address, or a path without spaces");
+  if (!isLoopback(target)) throw new RangeError("target: expected a loopback address, or an absolute path");
+  // Arguments of ADD_ONION end at a space and cannot be quoted, and the control port speaks ASCII.
+  if ("path" in target && !/^[\x21-\x7e]+$/.test(target.path)) {
+    throw new OnionhookError(
+      "ERR_TOR_ONION_TARGET",
+      "Tor cannot be told of a socket whose path has spaces, or other characters than ASCII's",
+      { hint: "Give the socket behind the onion service another path." },
+    );
+  }
   if (clients.length === 0 && !open) {
     throw new OnionhookError(
       "ERR_TOR_ONION_OPEN",
@@ -285,7 +293,5 @@ function countClients(addOnion: string): number {
 /** The service's target is on this machine: Tor would happily forward to any other. */
 function isLoopback(target: LocalAddress): boolean {
   if (!isLocalAddress(target)) return false;
-  // Arguments of ADD_ONION end at a space and cannot be quoted.
-  if ("path" in target) return !/\s/.test(target.path);
-  return target.host === "::1" || target.host.startsWith("127.");
+  return "path" in target || target.host === "::1" || target.host.startsWith("127.");
 }

@@ -155,9 +155,17 @@ describe("a control connection", () => {
     await control.closed;
   });
 
-  it("refuses a command of two lines", async () => {
+  it.each([
+    ["two lines", "GETINFO x\r\nSIGNAL HALT"],
+    ["what would be two lines as Latin-1", "GETINFO x\u010d\u010aSIGNAL HALT"],
+    ["a NUL", "GETINFO x\0"],
+    ["nothing", ""],
+  ])("refuses a command of %s, and sends nothing", async (_what, command) => {
     const control = await connectControl(await fakeTor());
-    await expect(control.command("GETINFO x\r\nSIGNAL HALT")).rejects.toThrow(RangeError);
+    const before = lines.length;
+    await expect(control.command(command)).rejects.toThrow(RangeError);
+    await control.getInfo("x").catch(() => undefined);
+    expect(lines.slice(before)).toEqual(["GETINFO x"]);
     control.close();
     await control.closed;
   });

@@ -26,11 +26,25 @@ describe("publishOnionService", () => {
   it.each([
     ["another machine", { target: { host: "192.0.2.1", port: 80 } }],
     ["a name", { target: { host: "localhost", port: 80 } }],
-    ["a path with a space", { target: { path: "/a b" } }],
+    ["a path that starts nowhere", { target: { path: "a" } }],
     ["port 0", { virtualPort: 0 }],
     ["a short seed", { seed: Buffer.alloc(31) }],
   ])("refuses %s", (_, wrong) => {
     expect(() => publishOnionService({ ...options, ...wrong })).toThrow(RangeError);
+  });
+
+  it.each([
+    ["a space", "/a b"],
+    ["a character whose low byte is a space", "/a\u0120b"],
+    ["a character whose low byte is a line's end", "/a\u010aSIGNAL\u0120HALT"],
+    ["the end of a line", "/a\r\nb"],
+  ])("refuses a path with %s, and says what to do", (_, path) => {
+    expect(() => publishOnionService({ ...options, target: { path } })).toThrow(
+      expect.objectContaining({
+        code: "ERR_TOR_ONION_TARGET",
+        hint: expect.stringContaining("another path"),
+      }),
+    );
   });
 
   it("goes on trying without tor, says why once, and ends when it is closed", async () => {
