@@ -40,6 +40,10 @@ describe.each(UNITS)("%s", (unit) => {
     expect(read(unit).split("\n")).toContain(line);
   });
 
+  it("is started again however often and quickly it fails", () => {
+    expect(startsAreUnlimited(read(unit))).toBe(true);
+  });
+
   it("lets the part end by itself before it is killed", () => {
     const [, forced = ""] =
       /FORCED_EXIT_MS = ([\d_]+)/.exec(readFileSync(join(ROOT, "cli/until-signal.ts"), "utf8")) ?? [];
@@ -47,6 +51,16 @@ describe.each(UNITS)("%s", (unit) => {
     expect(Number(stop) * 1000).toBeGreaterThan(Number(forced.replaceAll("_", "")));
   });
 });
+
+it("onionhook-crossbar.service is started again however often and quickly it fails", () => {
+  expect(startsAreUnlimited(read("onionhook-crossbar.service"))).toBe(true);
+});
+
+/** systemd's own: 5 starts in 10 s, DefaultStartLimitBurst and DefaultStartLimitIntervalSec. */
+function startsAreUnlimited(unit: string): boolean {
+  const [, pause = "0"] = /^RestartSec=(\d+)$/m.exec(unit) ?? [];
+  return Number(pause) * 5 > 10 || /^\[Unit\][^[]*^StartLimitIntervalSec=0$/m.test(unit);
+}
 
 describe("onionhook-relay.service", () => {
   it("lets systemd-notify, a child of the relay, speak", () => {
@@ -60,6 +74,7 @@ describe("onionhook-router.service", () => {
   it("leaves the socket's folder to the router and to tor, and reloads by SIGHUP", () => {
     const lines = read("onionhook-router.service").split("\n");
     expect(lines).toContain("ExecReload=/bin/kill -HUP $MAINPID");
+    expect(lines).toContain("RestartForceExitStatus=SIGHUP");
     expect(lines).toContain(
       "ExecStartPre=+/usr/bin/install -d -m 2750 -o onionhook-router -g debian-tor /run/onionhook-router",
     );
