@@ -1,7 +1,8 @@
 /** The parts of which messages are made, checked one by one. Every function throws a ProtocolFault. */
+import type { Match } from "../shared/wamp/match.ts";
 import { malformed, unusable } from "./faults.ts";
 import { isDict, type Dict } from "./payload.ts";
-import { isPattern, isUri, type Match } from "./uri.ts";
+import { isPattern, isUri } from "./uri.ts";
 
 /** A request id, kept as it was decoded, so that it goes back as it came. */
 export type RequestId = number | bigint;

@@ -6,11 +6,12 @@
  *
  * What is held of `wamp.` is nobody's business: it is not listed.
  */
+import { MATCH_POLICIES } from "../shared/wamp/match.ts";
 import { RequestRefused } from "./faults.ts";
 import type { Holding, Holdings } from "./holdings.ts";
 import { argsOf, idArg, invalidArgument, textArg, type Procedure } from "./procedure.ts";
 import { isDict } from "./payload.ts";
-import { isMatch, isReserved, MATCH_POLICIES } from "./uri.ts";
+import { isMatch, isReserved } from "./uri.ts";
 
 export interface HoldingsApiParts<Extra extends object> {
   readonly kind: "subscription" | "registration";

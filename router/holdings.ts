@@ -1,10 +1,10 @@
 /** What members hold in common: all who subscribe to a pattern, or register it, share one holding. */
+import type { Match } from "../shared/wamp/match.ts";
 import type { Clock } from "./clock.ts";
 import { RequestRefused } from "./faults.ts";
 import { newId } from "./ids.ts";
 import type { Member } from "./member.ts";
 import { Patterns } from "./patterns.ts";
-import type { Match } from "./uri.ts";
 
 /** A pattern under one match policy, and those who hold it. Lives while somebody does. */
 export interface Holding {

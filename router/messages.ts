@@ -5,6 +5,7 @@
  * Source: WAMP Basic and Advanced Profile. Which faults end the connection, and with which code, follows
  * Crossbar.io.
  */
+import { MATCH_POLICIES, type Match } from "../shared/wamp/match.ts";
 import * as code from "./codes.ts";
 import { malformed } from "./faults.ts";
 import {
@@ -24,7 +25,6 @@ import {
 import type { RequestId } from "./fields.ts";
 import { parsePayload, type Dict, type Payload } from "./payload.ts";
 import { INVOKE_POLICIES, type Invoke } from "./registrations.ts";
-import { MATCH_POLICIES, type Match } from "./uri.ts";
 
 /** What a client says that it can do as a callee. */
 export interface CalleeFeatures {

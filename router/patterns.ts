@@ -2,7 +2,7 @@
  * Things under patterns of URIs, found again by the URIs that the patterns stand for. A lookup costs one
  * step for each length of prefix and each shape of wildcard in use, however many patterns there are.
  */
-import type { Match } from "./uri.ts";
+import type { Match } from "../shared/wamp/match.ts";
 
 interface Pattern {
   readonly uri: string;

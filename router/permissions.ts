@@ -7,7 +7,7 @@
  * 2. unless an exact permission was hit, a matching wildcard permission goes before a prefix;
  * 3. nothing counts: denied.
  */
-import { matchesWildcard, type Match } from "./uri.ts";
+import { matchesUri, type Match } from "../shared/wamp/match.ts";
 
 export type Action = "publish" | "subscribe" | "call" | "register";
 
@@ -25,8 +25,7 @@ export function decisivePermission(permissions: readonly Permission[], uri: stri
   let wildcard: Permission | undefined;
   for (const permission of permissions) {
     if (permission.match === "wildcard") {
-      if (matchesWildcard(permission.uri.split("."), uri))
-        wildcard = longer(wildcard, permission, literalHead);
+      if (matchesUri(permission.uri, "wildcard", uri)) wildcard = longer(wildcard, permission, literalHead);
     } else if (uri.startsWith(permission.uri)) {
       literal = longer(literal, permission, (each) => each.uri.length);
     }

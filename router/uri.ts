@@ -2,10 +2,7 @@
  * WAMP URIs and patterns, checked loosely as Crossbar.io does by default: components between dots,
  * without whitespace and `#`. Where a component may be empty depends on the match policy.
  */
-
-/** The first is the default. */
-export const MATCH_POLICIES = ["exact", "prefix", "wildcard"] as const;
-export type Match = (typeof MATCH_POLICIES)[number];
+import type { Match } from "../shared/wamp/match.ts";
 
 export function isMatch(value: unknown): value is Match {
   return value === "exact" || value === "prefix" || value === "wildcard";
@@ -28,13 +25,4 @@ export function isPattern(text: string, match: Match): boolean {
 /** Whether the router keeps this URI for itself: only it may publish or register there. */
 export function isReserved(uri: string): boolean {
   return uri.startsWith("wamp.");
-}
-
-/** Whether `uri` is one of those that the wildcard pattern, split at its dots, stands for. */
-export function matchesWildcard(patternComponents: readonly string[], uri: string): boolean {
-  const components = uri.split(".");
-  return (
-    components.length === patternComponents.length &&
-    patternComponents.every((expected, index) => expected === "" || expected === components[index])
-  );
 }

@@ -8,8 +8,9 @@ import { CRYPTOBOX } from "../cryptobox.ts";
 import { OnionhookError } from "../errors.ts";
 import type { Keyring } from "../keyring.ts";
 import { openPayload, type Payload, sealPayload, SEALED_SERIALIZER } from "../sealed-payload.ts";
+import { type Match, matchesUri } from "./match.ts";
 import { Passthru } from "./passthru.ts";
-import type { Match, WampEvent, WampSession } from "./session.ts";
+import type { WampEvent, WampSession } from "./session.ts";
 import { CallError, ErrorReply } from "./wamp-error.ts";
 
 export interface SealedEvent extends Payload {
@@ -177,21 +178,13 @@ function openEventOf(
   match: Match,
   keyring: Keyring,
 ): Payload {
-  if (!covers(pattern, match, topic))
+  // The router says so; it need not be true.
+  if (!matchesUri(pattern, match, topic))
     throw new OnionhookError(
       "ERR_SEALED_PAYLOAD",
       "the router gave an event to a subscription that it is not for",
     );
   return openPayload(topic, passthru, keyring.keysFor("responder", topic));
-}
-
-/** Whether an event on `topic` may come to a subscription. The router says so; it need not be true. */
-function covers(pattern: string, match: Match, topic: string): boolean {
-  if (match === "exact") return topic === pattern;
-  if (match === "prefix") return topic.startsWith(pattern);
-  const parts = topic.split(".");
-  const wanted = pattern.split(".");
-  return parts.length === wanted.length && wanted.every((part, at) => part === "" || part === parts[at]);
 }
 
 /**

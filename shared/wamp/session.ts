@@ -9,11 +9,10 @@ import type { WebSocket } from "ws";
 import { encodeHex } from "../bytes.ts";
 import { OnionhookError } from "../errors.ts";
 import { openWebSocket, type WebSocketTarget } from "../host/websocket.ts";
+import type { Match } from "./match.ts";
 import { fromWire, Passthru, toWire } from "./passthru.ts";
 import { type Serializer, serializerFor, serializers, subprotocol } from "./serializers.ts";
 import { ErrorReply, uriOnly } from "./wamp-error.ts";
-
-export type Match = "exact" | "prefix" | "wildcard";
 
 export interface WampTarget {
   /** `ws://` or `wss://`, or `ws+unix:PATH:/`. */

@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Patterns } from "../../router/patterns.ts";
-import { matchesWildcard, type Match } from "../../router/uri.ts";
+import { matchesUri, type Match } from "../../shared/wamp/match.ts";
 
 function patternsOf(...all: ReadonlyArray<readonly [match: Match, uri: string]>) {
   const patterns = new Patterns<{ match: Match; uri: string }>();
@@ -52,14 +52,7 @@ describe("patterns", () => {
         (all, gone, uri) => {
           const patterns = patternsOf(...all);
           for (const [match, each] of all.slice(0, gone)) patterns.delete(patterns.get(each, match)!);
-          const expected = all
-            .slice(gone)
-            .filter(
-              ([match, each]) =>
-                (match === "exact" && each === uri) ||
-                (match === "prefix" && uri.startsWith(each)) ||
-                (match === "wildcard" && matchesWildcard(each.split("."), uri)),
-            );
+          const expected = all.slice(gone).filter(([match, each]) => matchesUri(each, match, uri));
           const found = patterns.matching(uri).map((each) => String([each.match, each.uri]));
           expect(found).toHaveLength(expected.length);
           expect(new Set(found)).toEqual(new Set(expected.map(String)));

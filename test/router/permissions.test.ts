@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { parseRouterConfig } from "../../router/config.ts";
 import { allowing, decisivePermission, type Action, type Permission } from "../../router/permissions.ts";
-import { isPattern, isUri, matchesWildcard, type Match } from "../../router/uri.ts";
+import { isPattern, isUri } from "../../router/uri.ts";
+import type { Match } from "../../shared/wamp/match.ts";
 import { configJson } from "./testbed.ts";
 
 const permission = (match: Match, uri: string, ...allow: Action[]): Permission => ({
@@ -87,11 +88,5 @@ describe("URIs", () => {
     const start = performance.now();
     expect(isUri(long)).toBe(false);
     expect(performance.now() - start).toBeLessThan(500);
-  });
-
-  it("matches wildcards component by component", () => {
-    expect(matchesWildcard(["a", "", "c"], "a.b.c")).toBe(true);
-    expect(matchesWildcard(["a", "", "c"], "a.b.c.d")).toBe(false);
-    expect(matchesWildcard(["a", "", "c"], "a.c")).toBe(false);
   });
 });

@@ -3,7 +3,7 @@ import type { Member } from "../../router/member.ts";
 import { parseMessage } from "../../router/messages.ts";
 import type { Action, Permission } from "../../router/permissions.ts";
 import { Realm } from "../../router/realm.ts";
-import type { Match } from "../../router/uri.ts";
+import type { Match } from "../../shared/wamp/match.ts";
 import type { Serializer } from "../../shared/wamp/serializers.ts";
 import { ManualClock } from "./manual-clock.ts";
 import { serializerOf } from "./raw-client.ts";
