@@ -69,6 +69,7 @@ const UNSEALABLE: ReadonlySet<string> = new Set([
   "wamp.error.option_not_allowed",
   "wamp.error.payload_size_exceeded",
   "wamp.error.timeout",
+  "onionhook.error.too_many_calls",
   "crossbar.error.max_concurrency_reached",
 ]);
 
