@@ -26,9 +26,15 @@ export interface Control {
    * command causes cannot be missed.
    * @param name e.g. `HS_DESC`
    * @param matches is given the event's first line after its name
+   * @param late makes what is thrown when the time is over; Tor itself did answer
    * @throws OnionhookError `ERR_TOR_CONTROL_TIMEOUT`, `ERR_TOR_CONTROL_CLOSED`
    */
-  waitFor(name: string, matches: (text: string) => boolean, limit: Limit): Promise<string>;
+  waitFor(
+    name: string,
+    matches: (text: string) => boolean,
+    limit: Limit,
+    late?: () => OnionhookError,
+  ): Promise<string>;
   /**
    * Has `listener` called with the first line, after its name, of every event of that name, until the connection
    * ends. Resolves when Tor has agreed; events may come before.
@@ -179,8 +185,8 @@ function makeControl(socket: net.Socket): Control {
       });
       await askFor(wanted);
     },
-    waitFor: (wanted, matches, limit) =>
-      withDeadline(limit, timedOut, async (stop) => {
+    waitFor: (wanted, matches, limit, late = timedOut) =>
+      withDeadline(limit, late, async (stop) => {
         let listener: ((name: string, text: string) => void) | undefined;
         const event = new Promise<string>((resolve, reject) => {
           listener = (name, text) => {

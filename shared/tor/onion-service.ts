@@ -26,7 +26,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { OnionhookError, describeError } from "../errors.ts";
 import type { Report } from "../report.ts";
-import { followBootstrap } from "./bootstrap.ts";
+import { BOOTSTRAPPED, type BootstrapState, followBootstrap, stuck } from "./bootstrap.ts";
 import { connectControl, type Control } from "./control.ts";
 import { isLocalAddress, isPort, localAddressText, type LocalAddress } from "./local-socket.ts";
 import { clientAuthText, onionAddress, onionKeyBlob } from "./onion-keys.ts";
@@ -115,10 +115,10 @@ export function publishOnionService(options: OnionServiceOptions): OnionService 
     const end = (): void => control.close();
     signal.addEventListener("abort", end, { once: true });
     try {
-      await followBootstrap(control, report);
+      const bootstrap = await followBootstrap(control, report);
       for (;;) {
         const stop = AbortSignal.any([signal, changing.signal]);
-        const uploaded = descriptorUploaded(control, address, stop);
+        const uploaded = descriptorUploaded(control, address, bootstrap, stop);
         const added = add(control, addOnion, options);
         try {
           // oxlint-disable-next-line no-await-in-loop
@@ -214,7 +214,12 @@ async function add(control: Control, addOnion: string, { pow }: OnionServiceOpti
 }
 
 /** Counts uploads only that began after this was called: one that was on its way names older introduction points. */
-async function descriptorUploaded(control: Control, address: string, signal: AbortSignal): Promise<void> {
+async function descriptorUploaded(
+  control: Control,
+  address: string,
+  bootstrap: () => BootstrapState,
+  signal: AbortSignal,
+): Promise<void> {
   const id = address.replace(/\.onion$/, "");
   const begun = new Set<string>();
   const isOurs = (text: string): boolean => {
@@ -223,7 +228,21 @@ async function descriptorUploaded(control: Control, address: string, signal: Abo
     if (action === "UPLOAD") begun.add(directory);
     return action === "UPLOADED" && begun.has(directory);
   };
-  await control.waitFor("HS_DESC", isOurs, { timeoutMs: UPLOAD_TIMEOUT_MS, signal });
+  const limit = { timeoutMs: UPLOAD_TIMEOUT_MS, signal };
+  await control.waitFor("HS_DESC", isOurs, limit, () => notUploaded(bootstrap()));
+}
+
+function notUploaded(state: BootstrapState): OnionhookError {
+  const isReady = state.progress === BOOTSTRAPPED;
+  const why = isReady ? "though Tor is ready" : stuck(state).message;
+  return new OnionhookError(
+    "ERR_TOR_ONION_UPLOAD",
+    `the onion service's descriptor was not uploaded in ${UPLOAD_TIMEOUT_MS / 1000} s: ${why}`,
+    {
+      hint: "Tried again by itself. If it stays, look at this machine's network and clock, and at Tor's log.",
+      retryable: true,
+    },
+  );
 }
 
 /** Resolves when introduction points have been missing for `graceMs`, the connection ended, or `stop` aborts. */

@@ -47,7 +47,12 @@ describe("docs/tor.md", () => {
       // Ended by ourselves.
       ["ERR_STOPPED"],
     ],
-    ["Errors of the control port", sourceOf("tor/control", "tor/control-auth", "tor/control-reply"), []],
+    [
+      "Errors of the control port",
+      sourceOf("tor/control", "tor/control-auth", "tor/control-reply", "tor/onion-service"),
+      // In docs/onion.md; and what ends with us.
+      ["ERR_TOR_ONION_OPEN", "ERR_TOR_ONION_TARGET", "ERR_TOR_POW", "ERR_TOR_ONION_CLOSED"],
+    ],
   ])(
     "has every other error under %s, with the remedy that the error itself gives",
     (heading, source, silent) => {

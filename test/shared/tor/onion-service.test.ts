@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { clientAuthPublicKey, onionAddress, onionKeyBlob } from "../../../shared/tor/onion-keys.ts";
 import { publishOnionService, type OnionServiceOptions } from "../../../shared/tor/onion-service.ts";
 import { type FakeTor, fakeTorFolder, startFakeTor } from "./fake-tor.ts";
@@ -127,8 +127,10 @@ describe("publishOnionService", () => {
     let tor: FakeTor;
     /** What tor says of its uploads after each ADD_ONION. */
     let afterAdding: string[];
+    let phase: string;
     beforeEach(async () => {
       reports.length = 0;
+      phase = "";
       afterAdding = [];
       folder = await fakeTorFolder();
       tor = await startFakeTor(folder.path, {
@@ -137,12 +139,13 @@ describe("publishOnionService", () => {
             return `250-ServiceID=${id}\r\n250 OK\r\n${afterAdding.shift() ?? ""}`;
           if (line === "GETINFO circuit-status")
             return `250+circuit-status=\r\n${`1 BUILT HS_STATE=HSSI_ESTABLISHED ${id}\r\n`.repeat(6)}.\r\n250 OK\r\n`;
-          if (line.startsWith("GETINFO ")) return "250-status/bootstrap-phase=\r\n250 OK\r\n";
+          if (line.startsWith("GETINFO ")) return `250-status/bootstrap-phase=${phase}\r\n250 OK\r\n`;
           return undefined;
         },
       });
     });
     afterEach(async () => {
+      vi.useRealTimers();
       await tor.close();
       await folder.remove();
     });
@@ -174,6 +177,26 @@ describe("publishOnionService", () => {
       await service.published;
       await service.close();
       expect(reports).toEqual(["published {}", "unpublished {}"]);
+    });
+
+    it.each([
+      ["", "though Tor is ready"],
+      [
+        'NOTICE BOOTSTRAP PROGRESS=45 TAG=conn_or SUMMARY="Connecting to a relay"',
+        "Tor is not ready: 45 % (conn_or: Connecting to a relay)",
+      ],
+    ])("says when the descriptor is not up in 60 s, and how far Tor is: %j", async (said, why) => {
+      phase = said;
+      vi.useFakeTimers();
+      const service = publish();
+      await vi.waitFor(() => expect(asked()).toEqual(["ADD_ONION"]));
+      await vi.advanceTimersByTimeAsync(60_000);
+      vi.useRealTimers();
+      const errors = () => reports.filter((line) => line.startsWith("error "));
+      await expect.poll(errors).toHaveLength(1);
+      expect(errors()[0]).toContain("ERR_TOR_ONION_UPLOAD");
+      expect(errors()[0]).toContain(`the onion service's descriptor was not uploaded in 60 s: ${why}`);
+      await service.close();
     });
 
     it("does not take the upload of what was taken back for that of the new descriptor", async () => {
