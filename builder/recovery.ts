@@ -11,6 +11,7 @@ import type { Report } from "../shared/report.ts";
 import { REPLAY_PROCEDURE } from "../shared/topic.ts";
 import { sealedSession } from "../shared/wamp/sealed-session.ts";
 import type { WampSession } from "../shared/wamp/session.ts";
+import { ErrorReply, NOT_OPENED } from "../shared/wamp/wamp-error.ts";
 import {
   afterAnswer,
   type Clocks,
@@ -171,7 +172,7 @@ export function makeRecovery(
 
 /**
  * How many of these events the relay sends.
- * @throws OnionhookError those of a call; `ERR_REPLAY` when the answer is not the relay's, or is that it cannot look.
+ * @throws OnionhookError those of a call; `ERR_REPLAY` when the answer is not the relay's, or is that it cannot open the question, or cannot look.
  */
 async function callReplay(
   session: WampSession,
@@ -179,7 +180,15 @@ async function callReplay(
   asked: Omit<ReplayRequest, "id">,
 ): Promise<number> {
   const question = { id: randomUUID(), ...asked };
-  const { kwargs } = await sealedSession(session, keyring).call(REPLAY_PROCEDURE, { kwargs: question });
+  const { kwargs } = await sealedSession(session, keyring)
+    .call(REPLAY_PROCEDURE, { kwargs: question })
+    .catch((error: unknown) => {
+      if (!(error instanceof ErrorReply) || error.uri !== NOT_OPENED) throw error;
+      throw new OnionhookError("ERR_REPLAY", "the relay cannot open what this builder asks", {
+        hint: "put this builder's public box key into the relay's replay.builders, and check relay_box_public here",
+        cause: error,
+      });
+    });
   const answer = v.safeParse(replayAnswer, kwargs);
   if (!answer.success || answer.output.id !== question.id)
     throw new OnionhookError(

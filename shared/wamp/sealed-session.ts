@@ -11,7 +11,7 @@ import { openPayload, type Payload, sealPayload, SEALED_SERIALIZER } from "../se
 import { type Match, matchesUri } from "./match.ts";
 import { Passthru } from "./passthru.ts";
 import type { WampEvent, WampSession } from "./session.ts";
-import { CallError, ErrorReply } from "./wamp-error.ts";
+import { CallError, ErrorReply, NOT_OPENED } from "./wamp-error.ts";
 
 export interface SealedEvent extends Payload {
   readonly topic: string;
@@ -48,8 +48,6 @@ function errorUriOf(procedure: string): string {
   return `${procedure}.error`;
 }
 
-/** What a callee answers when it cannot open a call, whatever the reason; Autobahn's name. */
-const NOT_OPENED = "wamp.error.encryption.decrypt_error";
 /** Of a handler that threw what it did not mean to tell; Autobahn's name. */
 const FAULT = "wamp.error.runtime_error";
 

@@ -10,6 +10,9 @@ export function uriOnly(text: string): string {
   return LOGGABLE_URI.test(text) ? text : "(no error URI)";
 }
 
+/** What a callee answers when it cannot open a call, whatever the reason; Autobahn's name. */
+export const NOT_OPENED = "wamp.error.encryption.decrypt_error";
+
 /**
  * ERROR, received or, thrown by the handler of a procedure, to be sent. Arguments in plain text are not part of it: they
  * are neither believed nor sent.
@@ -19,7 +22,10 @@ export class ErrorReply extends OnionhookError {
   readonly passthru: Passthru | undefined;
 
   constructor(uri: string, passthru?: Passthru) {
-    super("ERR_WAMP_REFUSED", `the router refused: ${uriOnly(uri)}`);
+    super(
+      "ERR_WAMP_REFUSED",
+      uri === NOT_OPENED ? "the callee cannot open what we sealed" : `the router refused: ${uriOnly(uri)}`,
+    );
     this.uri = uri;
     this.passthru = passthru;
   }

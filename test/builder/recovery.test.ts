@@ -167,6 +167,22 @@ describe("recovery", () => {
     expect(codes().filter((code) => code === "ERR_GAP")).toHaveLength(1);
   });
 
+  it("is told what to set when the relay does not know its key", async () => {
+    start([OLD_KEY]);
+    recovery.onSession(sessionWith(() => ({ events: 1 })));
+    arrive(4, 6);
+    await vi.advanceTimersByTimeAsync(2000);
+    expect(reports).toMatchObject([
+      {
+        event: "error",
+        code: "ERR_REPLAY",
+        message: "the relay cannot open what this builder asks",
+        hint: expect.stringMatching(/replay\.builders.*relay_box_public/),
+        stream: "builder",
+      },
+    ]);
+  });
+
   it.each<[string, Answers, string]>([
     ["is not sealed", () => new Passthru(new Uint8Array(60), undefined, "json"), "ERR_PLAINTEXT"],
     ["somebody else sealed", () => sealed(REPLAY_PROCEDURE, { events: 0 }, OLD_KEY), "ERR_NOT_OPENED"],
