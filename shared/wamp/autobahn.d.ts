@@ -12,6 +12,9 @@ declare module "autobahn" {
     topic: string;
   }
   type Handler = (args: unknown[], kwargs: Record<string, unknown>, event: AutobahnEvent) => unknown;
+  export interface Call extends Promise<unknown> {
+    cancel(options: { mode: "kill" }): void;
+  }
   export class Session {
     constructor(
       transport: Transport,
@@ -28,7 +31,7 @@ declare module "autobahn" {
     publish(topic: string, args: unknown[], kwargs: object | undefined, options: object): Promise<unknown>;
     subscribe(topic: string, handler: Handler, options: object): Promise<unknown>;
     register(procedure: string, handler: Handler, options?: object): Promise<unknown>;
-    call(procedure: string, args: unknown[], kwargs?: object): Promise<unknown>;
+    call(procedure: string, args: unknown[], kwargs?: object): Call;
   }
   /** No `Error` of the language: a plain object that is thrown. What the wire gives is not checked. */
   export class Error {

@@ -118,7 +118,7 @@ export async function joinWamp(target: WampTarget): Promise<WampSession> {
             ...(eligible && { eligible }),
           }),
         ),
-        bytes,
+        { bytes },
       );
     },
     async subscribe(topic, match, handler) {
@@ -136,11 +136,19 @@ export async function joinWamp(target: WampTarget): Promise<WampSession> {
         guarded(() => session.subscribe(topic, onEvent, { match })),
       );
     },
-    call: (procedure, ...args) =>
-      request(
+    call(procedure, ...args) {
+      const [payload] = args;
+      let call: autobahn.Call | undefined;
+      return request(
         "call",
-        guarded(() => session.call(procedure, args)),
-      ),
+        guarded(() => (call = session.call(procedure, args))),
+        {
+          bytes: payload instanceof Passthru ? payload.bytes.length : 0,
+          // Of the modes the one in which autobahn-js still takes the router's answer: after others it hangs up on that.
+          onTimeout: () => call?.cancel({ mode: "kill" }),
+        },
+      );
+    },
     async register(procedure, handler) {
       await request(
         "register",
@@ -253,7 +261,11 @@ function makeRequests(closed: Promise<void>) {
     over = true;
     for (const reject of open) reject(lost());
   });
-  return async <Answer>(what: string, answer: Promise<Answer>, bytes = 0): Promise<Answer> => {
+  return async <Answer>(
+    what: string,
+    answer: Promise<Answer>,
+    { bytes = 0, onTimeout = () => {} }: { bytes?: number; onTimeout?: () => void } = {},
+  ): Promise<Answer> => {
     const limitMs = Math.round(ANSWER_MS + bytes * ANSWER_MS_PER_BYTE);
     const { promise: ended, reject } = Promise.withResolvers<never>();
     const timer = setTimeout(() => {
@@ -262,6 +274,7 @@ function makeRequests(closed: Promise<void>) {
           retryable: true,
         }),
       );
+      onTimeout();
     }, limitMs);
     open.add(reject);
     if (over) reject(lost());

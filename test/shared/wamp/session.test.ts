@@ -176,11 +176,17 @@ describe("a WAMP session", () => {
   });
 
   /** A router that lies: a real one cannot be made to. */
-  async function joinLiar(onHello: (send: (message: unknown) => void) => void): Promise<WampSession> {
+  async function joinLiar(
+    onHello: (send: (message: unknown) => void) => void,
+    onMore: (message: unknown[]) => void = () => {},
+  ): Promise<WampSession> {
     const server = createServer();
     const sockets = new WebSocketServer({ server, handleProtocols: () => "wamp.2.json" });
     sockets.on("connection", (socket) => {
-      socket.once("message", () => onHello((message) => socket.send(JSON.stringify(message))));
+      socket.once("message", () => {
+        onHello((message) => socket.send(JSON.stringify(message)));
+        socket.on("message", (data: Buffer) => onMore(JSON.parse(data.toString()) as unknown[]));
+      });
     });
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     onTestFinished(() => {
@@ -210,6 +216,57 @@ describe("a WAMP session", () => {
     });
     await session.closed;
     await expect(session.publish("webhook.receipt", {})).rejects.toEqual(code("ERR_WAMP_LOST"));
+  });
+
+  it("gives a large call time to go up, as a publish, and cancels it when there is no answer", async () => {
+    const heard: unknown[][] = [];
+    const session = await joinLiar(
+      (send) => send([2, 1, { roles: { broker: {}, dealer: {} } }]),
+      (message) => void heard.push(message),
+    );
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    onTestFinished(() => void vi.useRealTimers());
+    const large = new Passthru(new Uint8Array(1024 * 1024), CRYPTOBOX, "json");
+    const ended = vi.fn<(error: unknown) => void>();
+    for (const ask of [
+      session.call("webhook.replay", large),
+      session.publish("webhook.receipt", large),
+      session.call("webhook.replay", 1),
+    ])
+      ask.catch(ended);
+    const limits = () => ended.mock.calls.map(([error]) => String(error));
+    await vi.advanceTimersByTimeAsync(27_999);
+    expect(limits()).toEqual([expect.stringContaining("no answer to call in 20000 ms")]);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(limits().slice(1).toSorted()).toEqual([
+      expect.stringContaining("no answer to call in 28000 ms"),
+      expect.stringContaining("no answer to publish in 28000 ms"),
+    ]);
+    vi.useRealTimers();
+    const idOf = (call: number) => heard.filter(([type]) => type === 48)[call]?.[1];
+    await vi.waitFor(() => {
+      const cancelled = heard.filter(([type]) => type === 49);
+      expect(cancelled).toEqual([
+        [49, idOf(1), { mode: "kill" }],
+        [49, idOf(0), { mode: "kill" }],
+      ]);
+    });
+  });
+
+  it("goes on after a call that nobody answered, which is over for the router, too", async () => {
+    const bed = await startTestbed();
+    const [relay, builder] = await Promise.all([join(bed, "relay"), join(bed, "builder")]);
+    const { promise: late, resolve } = Promise.withResolvers<string>();
+    await relay.register("webhook.replay", ([what]) => (what === 1 ? late : what));
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    onTestFinished(() => void vi.useRealTimers());
+    const ended = builder.call("webhook.replay", 1).catch((error: unknown) => error);
+    await vi.advanceTimersByTimeAsync(20_000);
+    expect(await ended).toEqual(code("ERR_WAMP_TIMEOUT"));
+    vi.useRealTimers();
+    expect(await builder.call("webhook.replay", 2)).toBe(2);
+    resolve("late");
+    expect(await builder.call("webhook.replay", 3)).toBe(3);
   });
 
   it.each(["00", "00".repeat(33), "onionhook.drain.1", 5])(
