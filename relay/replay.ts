@@ -49,14 +49,19 @@ export async function serveReplay(
       }),
     onFault: (error) => report("error", describeError(error)),
   });
-  try {
-    await sealed.register(REPLAY_PROCEDURE, (call) => answerCall(call, parts));
-  } catch (error) {
-    const isTaken = error instanceof ErrorReply && error.uri === "wamp.error.procedure_already_exists";
-    if (!isTaken) return report("error", describeError(error));
-    const timer = setTimeout(() => void serveReplay(session, parts, takenRetryMs), takenRetryMs);
-    void session.closed.then(() => clearTimeout(timer));
-  }
+  let timer: NodeJS.Timeout | undefined;
+  const tryIt = async (): Promise<void> => {
+    try {
+      await sealed.register(REPLAY_PROCEDURE, (call) => answerCall(call, parts));
+    } catch (error) {
+      const isTaken = error instanceof ErrorReply && error.uri === "wamp.error.procedure_already_exists";
+      if (isTaken) timer = setTimeout(() => void tryIt(), takenRetryMs);
+      else report("error", describeError(error));
+    }
+  };
+  await tryIt();
+  // Once, however often it is tried: it is kept for as long as the session lives.
+  void session.closed.then(() => clearTimeout(timer));
 }
 
 /** Never rejects: the answer names its question, which an error would not. */

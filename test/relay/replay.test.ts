@@ -12,6 +12,7 @@ import { openPayload, sealPayload } from "../../shared/sealed-payload.ts";
 import { sharedKey } from "../../shared/shared-key.ts";
 import { Passthru } from "../../shared/wamp/passthru.ts";
 import type { WampSession } from "../../shared/wamp/session.ts";
+import { ErrorReply } from "../../shared/wamp/wamp-error.ts";
 import { startTestbed, type Testbed } from "../router/testbed.ts";
 import { describeWith } from "../helpers/peers.ts";
 import { join } from "../shared/wamp/joined.ts";
@@ -227,6 +228,21 @@ describe("two relays at one router", () => {
     });
     expect(queue.retried).toContain(1);
     expect([first.reports, second.reports].flat().filter(([event]) => event === "error")).toEqual([]);
+  });
+
+  it("is waited for without anything that grows with the time", async () => {
+    const bed = await startTestbed();
+    const session = await join(bed, "relay");
+    const onClosed = vi.spyOn(session.closed, "then");
+    const register = vi
+      .spyOn(session, "register")
+      .mockRejectedValue(new ErrorReply("wamp.error.procedure_already_exists"));
+    const parts = { queue: fakeQueue(), drains: { open: () => [] }, sharedKeys: [shared], report: () => {} };
+    await serveReplay(session, parts, 1);
+    await vi.waitFor(() => expect(register.mock.calls.length).toBeGreaterThan(5));
+    expect(onClosed).toHaveBeenCalledTimes(1);
+    onClosed.mockRestore();
+    await session.close();
   });
 
   it("leave nothing running behind when the one that waits ends", async () => {
