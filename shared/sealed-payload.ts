@@ -38,7 +38,8 @@ const envelope = v.object({
 
 /**
  * @throws OnionhookError `ERR_SEALED_PAYLOAD` when the payload has no form in WAMP's JSON: a number that is not finite, a
- * BigInt, a cycle, or text that begins with U+0000, which is how WAMP writes bytes.
+ * BigInt, undefined, a function, a symbol, a cycle, an object that is neither plain nor a list nor a Uint8Array, or text
+ * that begins with U+0000, which is how WAMP writes bytes.
  */
 export function sealPayload(
   uri: string,
@@ -109,7 +110,18 @@ function toWampJson(this: Record<string, unknown>, key: string, value: unknown):
   if (typeof value === "string" && value.startsWith("\0")) throw new RangeError("text that begins with NUL");
   if (typeof value === "number" && !Number.isFinite(value))
     throw new RangeError("a number that is not finite");
+  // JSON leaves these out, or writes null for them.
+  if (value === undefined || typeof value === "function" || typeof value === "symbol")
+    throw new TypeError(`a ${typeof value}`);
+  if (value !== original || !isPlain(value)) throw new TypeError("an object of a class");
   return value;
+}
+
+/** As JSON writes it whole: a Map it writes as an object without members. */
+function isPlain(value: unknown): boolean {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return true;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null;
 }
 
 function fromWampJson(_key: string, value: unknown): unknown {

@@ -135,6 +135,18 @@ describe("a sealed payload", () => {
     ["infinite", -Infinity],
     ["text that WAMP would take for bytes", "\u0000abc"],
     ["a cycle", cycle],
+    ["undefined", undefined],
+    ["undefined in a list", [1, undefined]],
+    ["undefined in an object", { some: undefined }],
+    ["a function", () => 1],
+    ["a symbol", Symbol("some")],
+    ["a Map", new Map([["some", 1]])],
+    ["a Set", new Set([1])],
+    ["a date", new Date(0)],
+    ["an ArrayBuffer", new ArrayBuffer(2)],
+    ["another view of bytes", new Uint16Array([1, 2])],
+    ["an error", new Error("some")],
+    ["what says itself how it is written", { toJSON: () => 1 }],
   ])("is not sealed when there is no form for it in WAMP's JSON: %s", ([, value]) => {
     for (const payload of [{ args: [value] }, { kwargs: { value } }])
       expect(() => sealPayload(URI, payload, shared)).toThrow(refused);
