@@ -3,8 +3,7 @@ import * as v from "valibot";
 import { checkConfig } from "../shared/host/config-file.ts";
 import { readKeyFile, readSecretFile } from "../shared/host/key-file.ts";
 import { parseKey } from "../shared/keys.ts";
-import { type LocalAddress, parseLocalAddress } from "../shared/tor/local-socket.ts";
-import { parseSocksProxy, type SocksProxy } from "../shared/tor/socks.ts";
+import { parseTorSetting, type TorSetting } from "../shared/tor/tor-setting.ts";
 import { CANARY_EVENT } from "../shared/topic.ts";
 import type { Rule } from "./rules.ts";
 
@@ -50,11 +49,8 @@ const schema = v.strictObject({
   ),
 });
 
-export interface BuilderConfig {
+export interface BuilderConfig extends TorSetting {
   dataDir: string;
-  tor: SocksProxy | "none";
-  /** That Tor's control port, if it may be asked how it fares. */
-  torControl: LocalAddress | undefined;
   /** `seed`: Ed25519, of WAMP-cryptosign. */
   router: { url: string; realm: string; authid: string; seed: Uint8Array };
   /** The current one first; two while it is being changed. */
@@ -82,9 +78,7 @@ export function parseConfig(json: unknown, folder: string): BuilderConfig {
   const boxKey = (file: string) => readKeyFile(at(file), "box");
   return {
     dataDir: at(config.data_dir),
-    tor: config.tor === "none" ? "none" : parseSocksProxy(config.tor),
-    torControl:
-      config.tor_control === undefined ? undefined : parseLocalAddress(config.tor_control, "tor_control"),
+    ...parseTorSetting(config.tor, config.tor_control),
     router: { url, realm, authid, seed: readKeyFile(at(key_file), "sign") },
     boxSecrets: [boxKey(boxKeyFile), ...olderFiles.map(boxKey)],
     edgeBoxPublic: parseKey(config.edge_box_public, "box", "public", "edge_box_public"),

@@ -5,8 +5,7 @@ import { checkConfig } from "../shared/host/config-file.ts";
 import { readKeyFile } from "../shared/host/key-file.ts";
 import { parseKey } from "../shared/keys.ts";
 import { sharedKey } from "../shared/shared-key.ts";
-import { type LocalAddress, parseLocalAddress } from "../shared/tor/local-socket.ts";
-import { parseSocksProxy, type SocksProxy } from "../shared/tor/socks.ts";
+import { parseTorSetting, type TorSetting } from "../shared/tor/tor-setting.ts";
 
 const streams = v.pipe(
   v.array(v.pipe(v.string(), v.regex(NAME))),
@@ -46,11 +45,8 @@ const schema = v.strictObject({
   control: v.optional(v.strictObject({ socket: v.optional(v.string()), metrics_port: v.optional(port) }), {}),
 });
 
-export interface RelayConfig {
+export interface RelayConfig extends TorSetting {
   dataDir: string;
-  tor: SocksProxy | "none";
-  /** That Tor's control port, if it may be asked how it fares. */
-  torControl: LocalAddress | undefined;
   /**
    * `seed`: Ed25519, proves to the edge which relay this is. `streams`: one drain each; undefined: one drain, of
    * the edge's only stream.
@@ -81,8 +77,7 @@ export function parseConfig(json: unknown, folder: string): RelayConfig {
   const boxKey = replay && readKeyFile(resolve(folder, replay.box_key_file), "box");
   return {
     dataDir: resolve(folder, data_dir),
-    tor: tor === "none" ? "none" : parseSocksProxy(tor),
-    torControl: tor_control === undefined ? undefined : parseLocalAddress(tor_control, "tor_control"),
+    ...parseTorSetting(tor, tor_control),
     edge: { url: edge.url, relay: edge.relay, seed: key(edge.key_file), streams: edge.streams },
     router: { url: router.url, realm: router.realm, authid: router.authid, seed: key(router.key_file) },
     queue: { url: queue.url, maxBytes: queue.max_bytes },

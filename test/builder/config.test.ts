@@ -52,6 +52,7 @@ describe("the builder's configuration", () => {
     ],
     ["a relay's key of another kind", { relay_box_public: "onionhook-sign-public:AAAA" }, "relay_box_public"],
     ["a control port whose name would have to be looked up", { tor_control: "tor:9051" }, "tor_control is"],
+    ["the control port of no Tor", { tor: "none", tor_control: "127.0.0.1:9051" }, "tor_control: found the"],
     ["a share that is no truth value", { share: "yes" }, "share: "],
   ])("refuses %s", (_what, changes, fault) => {
     expect(() => parse(changes)).toThrow(fault);

@@ -35,6 +35,18 @@ describe("the relay's configuration", () => {
     expect(() => named("tor.example.org:9051")).toThrow(/^tor_control is "tor.example.org:9051"$/);
   });
 
+  it("may name no control port without Tor, which would be asked nothing", () => {
+    const none = { ...json({}), tor: "none" };
+    expect(parseConfig(none, folder)).toMatchObject({ tor: "none", torControl: undefined });
+    expect(() => parseConfig({ ...none, tor_control: "127.0.0.1:9051" }, folder)).toThrow(
+      expect.objectContaining({
+        code: "ERR_CONFIG",
+        message: expect.stringMatching(/^tor_control: /),
+        hint: expect.stringContaining("leave tor_control out"),
+      }),
+    );
+  });
+
   it.each<[unknown, string]>([
     [[], "edge.streams: at least one stream"],
     [["docs", "docs"], "edge.streams: each stream once"],
