@@ -171,7 +171,8 @@ describeInNamespaces("relay and builder leak nothing", () => {
       config.data_dir = name;
       config.router.url = to.router;
       if (to.edge !== undefined) config.edge.url = to.edge;
-      if (to.tor !== undefined) config.tor = to.tor;
+      // The control port is another Tor's then.
+      if (to.tor !== undefined) Object.assign(config, { tor: to.tor, tor_control: undefined });
       const path = join(data.path, `${name}.json`);
       writeFileSync(path, JSON.stringify(config), { mode: 0o600 });
       const [nsenter, ...enter] = inside.enter;
