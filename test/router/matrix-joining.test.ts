@@ -5,6 +5,7 @@ import { WebSocket } from "ws";
 import {
   answerTo,
   describeRouters,
+  EMPTY_REALM,
   inWords,
   keys,
   SERIALIZERS,
@@ -85,6 +86,11 @@ const HELLOS: ReadonlyArray<readonly [what: string, message: unknown[], expected
   // Crossbar.io puts it into the realm of its principal, whatever it asks for.
   [
     "another realm",
+    hello({}, EMPTY_REALM),
+    { ours: `ABORT ${NOT_AUTHORIZED}, closed 1000`, crossbar: "CHALLENGE" },
+  ],
+  [
+    "a realm that there is not",
     hello({}, "elsewhere"),
     { ours: "ABORT wamp.error.no_such_realm, closed 1000", crossbar: "CHALLENGE" },
   ],

@@ -1,6 +1,6 @@
 /**
  * The two routers of the permission matrix: ours and the real Crossbar.io, with the same configuration,
- * deploy/crossbar.json with keys put in and one more role that may do nothing.
+ * deploy/crossbar.json with keys put in, one more role that may do nothing, and one more realm of nobody.
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -17,6 +17,8 @@ import { deployJson, type Json } from "./testbed.ts";
 /** Names of the principals; each has a role of its own. */
 export const AUTHIDS = ["relay", "builder", "visitor"] as const;
 export type Authid = (typeof AUTHIDS)[number];
+/** A realm that there is, and that is nobody's. */
+export const EMPTY_REALM = "empty";
 const ROLES = { relay: "github", builder: "builder", visitor: "visitor" } as const;
 
 export const SERIALIZERS: readonly SerializerId[] = ["json", "msgpack", "cbor"];
@@ -94,8 +96,10 @@ async function startReal(): Promise<Running> {
 
 function matrixJson(): Json {
   const json = deployJson();
-  const [worker] = json["workers"] as [{ realms: [{ roles: Json[] }]; transports: Json[] }];
-  worker.realms[0].roles.push({ name: ROLES.visitor, permissions: [] });
+  const [worker] = json["workers"] as [{ realms: [{ roles: Json[] }, ...Json[]]; transports: Json[] }];
+  const visitor = { name: ROLES.visitor, permissions: [] };
+  worker.realms[0].roles.push(visitor);
+  worker.realms.push({ name: EMPTY_REALM, roles: [visitor] });
   const principals = AUTHIDS.map((authid) => [
     authid,
     { realm: "onionhook", role: ROLES[authid], authorized_keys: [keys[authid].publicHex] },
