@@ -104,6 +104,39 @@ export const ODD: ReadonlyArray<(random: Random) => unknown> = [
   (random) => random.hex(random.int(1, 20)),
 ];
 
+/** Lists, each of which holds the next one twice, by reference: a few bytes that are gigabytes when they are written again. */
+const LEVELS = Array.from({ length: 30 }, (_, level) => level.toString(16).padStart(2, "0"));
+const DOUBLED = {
+  msgpack:
+    LEVELS.map((level) => `d669000000${level}92`).join("") +
+    `9090${LEVELS.slice(1)
+      .toReversed()
+      .map((level) => `d670000000${level}`)
+      .join("")}`,
+  cbor:
+    LEVELS.map(() => "d81c82").join("") +
+    `8080${LEVELS.slice(1)
+      .toReversed()
+      .map((level) => `d81d18${level}`)
+      .join("")}`,
+};
+
+/** 15,000 bytes of one integer: before joining, more may not be sent. */
+const ENDLESS = `c2593a98${"ff".repeat(15_000)}`;
+
+/** PUBLISH with this as its only argument. */
+function published(id: "msgpack" | "cbor", value: string): string {
+  const topic = Buffer.from(`${OWN}topic`).toString("hex");
+  return id === "cbor" ? `851001a06d${topic}81${value}` : `95100180ad${topic}91${value}`;
+}
+
+/** Small, and of no end for a router that takes what its decoders know. */
+export const ENDLESS_FRAMES = [
+  ["msgpack", "lists that hold the next one twice", published("msgpack", DOUBLED.msgpack)],
+  ["cbor", "lists that hold the next one twice", published("cbor", DOUBLED.cbor)],
+  ["cbor", "an integer of 15,000 bytes", published("cbor", ENDLESS)],
+] as const;
+
 /** Lengths that promise more than there is, tags and extensions that decoders know, and numbers at their borders. */
 export const BOMBS: Readonly<Record<SerializerId, readonly string[]>> = {
   json: [
@@ -137,6 +170,8 @@ export const BOMBS: Readonly<Record<SerializerId, readonly string[]>> = {
     "d46900",
     "d47800",
     "d46500",
+    DOUBLED.msgpack,
+    ...ENDLESS_FRAMES.filter(([id]) => id === "msgpack").map(([, , frame]) => frame),
   ],
   cbor: [
     "9bffffffffffffffff",
@@ -165,5 +200,8 @@ export const BOMBS: Readonly<Record<SerializerId, readonly string[]>> = {
     "d84080",
     "d84f41ff",
     "d8684180",
+    DOUBLED.cbor,
+    ENDLESS,
+    ...ENDLESS_FRAMES.filter(([id]) => id === "cbor").map(([, , frame]) => frame),
   ],
 };

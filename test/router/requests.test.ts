@@ -2,6 +2,7 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { SerializerId } from "../../shared/wamp/serializers.ts";
+import { ENDLESS_FRAMES } from "../conformance/specimens.ts";
 import { EVERYTHING, startTestbed } from "./testbed.ts";
 
 const ACK = { acknowledge: true };
@@ -119,6 +120,22 @@ describe("a connection", () => {
     const relay = await testbed.join("relay", id);
     relay.ws.send(frame);
     expect(await relay.closed).toBe(1002);
+  });
+
+  it.each(
+    ENDLESS_FRAMES.flatMap(([id, what, frame]) =>
+      (["before joining", "after joining"] as const).map((when) => [id, when, what, frame] as const),
+    ),
+  )("on %s ends at once %s after %s", async (id, when, _what, frame) => {
+    const testbed = await startTestbed({ changes: [EVERYTHING] });
+    const builder = await testbed.join("builder", "json");
+    await builder.ask([32, 1, { match: "prefix" }, ""]);
+    const client = await (when === "before joining" ? testbed.dial(id) : testbed.join("relay", id));
+    const started = performance.now();
+    client.ws.send(Buffer.from(frame, "hex"));
+    expect(await client.closed).toBe(1002);
+    expect(performance.now() - started).toBeLessThan(500);
+    expect(await builder.settled()).toEqual([]);
   });
 
   it("ends with 1009 after a message over the size", async () => {
