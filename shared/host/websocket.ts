@@ -8,6 +8,7 @@ import { connect as connectTls, TLSSocket } from "node:tls";
 import { WebSocket } from "ws";
 import { errnoCode, OnionhookError } from "../errors.ts";
 import { dial, type SocksProxy } from "../tor/socks.ts";
+import { SLOW_CIRCUIT, watchUpload } from "./upload.ts";
 
 export interface WebSocketTarget {
   url: string;
@@ -34,10 +35,12 @@ export interface Heartbeat {
   /** Milliseconds from one to the next, and to the first; at least `answerMs`. */
   everyMs: number;
   /**
-   * Milliseconds in which the peer must send a whole frame, or {@link LEAST_BYTES} of one, or take as many: else the
-   * socket is ended.
+   * Milliseconds in which the peer must send a whole frame, or {@link LEAST_BYTES} of one: else the socket is ended.
+   * They end no earlier than that long after a circuit of `leastBytesPerS` would have carried what we sent.
    */
   answerMs: number;
+  /** Default {@link SLOW_CIRCUIT}. */
+  leastBytesPerS?: number;
 }
 
 /** An HTTP answer that is not an upgrade. */
@@ -99,7 +102,8 @@ export async function openWebSocket(target: WebSocketTarget): Promise<WebSocket>
     ...(headers && { headers }),
   });
   await opened(socket, stream, peer, signal);
-  keepAlive(socket, () => through.bytesRead, heartbeat);
+  const carriedBy = watchUpload(stream, heartbeat.leastBytesPerS ?? SLOW_CIRCUIT);
+  keepAlive(socket, { bytesRead: () => through.bytesRead, carriedBy }, heartbeat);
   return socket;
 }
 
@@ -221,22 +225,27 @@ function connectionError(stream: Socket, peer: string, cause: unknown): Onionhoo
   });
 }
 
-/** A peer lives while it sends, or takes what we send: an answer may wait behind both. */
-function keepAlive(socket: WebSocket, bytesRead: () => number, heartbeat: Heartbeat): void {
+/** A peer lives while it sends; its answer may wait behind what it sends, and behind what we do. */
+function keepAlive(
+  socket: WebSocket,
+  { bytesRead, carriedBy }: { bytesRead: () => number; carriedBy: () => number },
+  heartbeat: Heartbeat,
+): void {
   const { text, everyMs, answerMs } = heartbeat;
   let frames = 0;
   const onFrame = () => void (frames += 1);
   for (const event of ["message", "ping", "pong"]) socket.on(event, onFrame);
   const beat = () => {
-    const before = { frames, read: bytesRead(), unsent: socket.bufferedAmount };
+    const before = { frames, read: bytesRead() };
     if (text === undefined) socket.ping();
     else socket.send(text);
-    timer = setTimeout(() => {
+    const judge = () => {
       const hasSent = frames > before.frames || bytesRead() - before.read >= LEAST_BYTES;
-      const hasTaken = before.unsent - socket.bufferedAmount >= LEAST_BYTES;
-      if (!hasSent && !hasTaken) return socket.terminate();
-      timer = setTimeout(beat, everyMs - answerMs);
-    }, answerMs);
+      const leftMs = carriedBy() + answerMs - performance.now();
+      if (!hasSent && leftMs <= 0) return socket.terminate();
+      timer = hasSent ? setTimeout(beat, everyMs - answerMs) : setTimeout(judge, leftMs);
+    };
+    timer = setTimeout(judge, answerMs);
   };
   let timer = setTimeout(beat, everyMs);
   socket.once("close", () => clearTimeout(timer));

@@ -1,4 +1,5 @@
 /** Streams that stay open and carry nothing, or next to nothing: heartbeats end them, whichever direction is dead. */
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import net from "node:net";
 import { afterEach, describe, expect, it, vi } from "vitest";
@@ -8,6 +9,12 @@ import { openWebSocket } from "../../../shared/host/websocket.ts";
 /** Milliseconds; long enough for a busy machine to answer in, where it is to. */
 const BEAT_MS = 300;
 const MESSAGE_BYTES = 8 * 1024 * 1024;
+/**
+ * The slowest circuit of use, here: it takes longer than a heartbeat for what the system holds. Milliseconds a whole
+ * connection is given for that (4 MiB), and for the heartbeat.
+ */
+const SLOW_BYTES_PER_S = 4 * 1024 * 1024;
+const BOUND_MS = 1000 + 2 * BEAT_MS;
 
 type Direction = "to the peer" | "from the peer";
 
@@ -15,6 +22,8 @@ type Direction = "to the peer" | "from the peer";
 interface Wire {
   readonly url: string;
   stall(...directions: Direction[]): void;
+  /** From now on no more than so many bytes a second pass to the peer. */
+  slow(bytesPerS: number): void;
   /** Bytes that come to us from now on, the peer's own being held back. */
   inject(bytes: Buffer): void;
 }
@@ -41,6 +50,7 @@ describe("a stream that stalls", () => {
 
   async function wire(port: number): Promise<Wire> {
     const stalled = new Set<Direction>();
+    let bytesPerS = Infinity;
     let client: net.Socket | undefined;
     const server = net.createServer((near) => {
       client = near;
@@ -51,9 +61,18 @@ describe("a stream that stalls", () => {
       ] as const) {
         from.on("error", () => {});
         from.on("close", () => to.destroy());
+        let freeAt = 0;
         from.on("data", (chunk: Buffer) => {
-          if (stalled.has(direction)) from.pause();
-          else if (!to.write(chunk)) {
+          if (stalled.has(direction)) {
+            from.pause();
+            return;
+          }
+          if (direction === "to the peer" && bytesPerS < Infinity) {
+            freeAt = Math.max(freeAt, performance.now()) + (1000 * chunk.length) / bytesPerS;
+            from.pause();
+            setTimeout(() => from.resume(), Math.max(0, freeAt - performance.now()));
+          }
+          if (!to.write(chunk)) {
             from.pause();
             to.once("drain", () => from.resume());
           }
@@ -69,12 +88,13 @@ describe("a stream that stalls", () => {
     return {
       url: `ws://127.0.0.1:${(server.address() as net.AddressInfo).port}/`,
       stall: (...directions) => directions.forEach((direction) => stalled.add(direction)),
+      slow: (rate) => void (bytesPerS = rate),
       inject: (bytes) => void client?.write(bytes),
     };
   }
 
   async function open({ url }: Wire, text: string | undefined): Promise<WebSocket> {
-    const beats = { everyMs: BEAT_MS, answerMs: BEAT_MS };
+    const beats = { everyMs: BEAT_MS, answerMs: BEAT_MS, leastBytesPerS: SLOW_BYTES_PER_S };
     const socket = await openWebSocket({
       url,
       peer: "the edge",
@@ -137,6 +157,50 @@ describe("a stream that stalls", () => {
       }
       const [data] = (await received) as [Buffer];
       expect(data.length).toBe(size);
+    });
+
+    it("stays while a large message goes up slowly, and brings it whole", async () => {
+      const { promise: taken, resolve } = Promise.withResolvers<Buffer>();
+      const port = await peer((server) => {
+        server.on("message", (data: Buffer) => data.length > 100 && resolve(data));
+      });
+      const between = await wire(port);
+      const socket = await open(between, text);
+      const closed = once(socket, "close").then(() => Promise.reject(new Error("ended")));
+      between.slow(1.2 * SLOW_BYTES_PER_S);
+      const message = randomBytes(25 * 1024 * 1024);
+      socket.send(message);
+      const began = performance.now();
+      const data = await Promise.race([taken, closed]);
+      expect(data.equals(message)).toBe(true);
+      expect(performance.now() - began).toBeGreaterThan(10 * BEAT_MS);
+      closed.catch(() => {});
+    });
+
+    it("stays when much was sent at once, all of which the system took", async () => {
+      const between = await wire(await peer());
+      const socket = await open(between, text);
+      between.slow(1.2 * SLOW_BYTES_PER_S);
+      socket.send(Buffer.alloc(2.5 * 1024 * 1024));
+      const ended = once(socket, "close");
+      const answered = once(socket, text === undefined ? "pong" : "message");
+      await Promise.race([answered, ended.then(() => Promise.reject(new Error("ended")))]);
+      ended.catch(() => {});
+    });
+
+    it("is ended within the bound when nobody takes the rest of a message that went up steadily", async () => {
+      const between = await wire(await peer());
+      const socket = await open(between, text);
+      const closed = once(socket, "close");
+      between.slow(1.2 * SLOW_BYTES_PER_S);
+      socket.send(Buffer.alloc(25 * 1024 * 1024));
+      await new Promise((resolve) => setTimeout(resolve, 5 * BEAT_MS));
+      expect(socket.readyState).toBe(socket.OPEN);
+      between.stall("to the peer", "from the peer");
+      const stalledAt = performance.now();
+      await closed;
+      // Twice: the wire's own buffer takes some more.
+      expect(performance.now() - stalledAt).toBeLessThan(2 * BOUND_MS);
     });
 
     it("is ended when the peer takes no more of a large message", async () => {
