@@ -1,7 +1,7 @@
 import type { Clock } from "./clock.ts";
 
-/** Milliseconds. How long a ping may wait behind what a slow peer has yet to take: 35 MB at 300 KB/s. */
-const FLUSH_DEADLINE = 120_000;
+/** Milliseconds. How long a ping may wait behind what a slow peer has yet to take: 35 MB at 128 KiB/s, and some more. */
+const FLUSH_DEADLINE = 300_000;
 
 export interface HeartbeatParts {
   readonly clock: Clock;
