@@ -46,6 +46,14 @@ describeWith("tor", "deploy/tor", (tor) => {
     expect(await verify(text)).toContain("Configuration was valid");
   });
 
+  it("client.torrc's port is taken by tor when it is switched on", async () => {
+    const text = (await read("client.torrc")).replace(/^#(SocksPort)/gm, "$1");
+    expect(text).toMatch(/^SocksPort 127\.0\.0\.1:9050 /m);
+    const said = await verify(text);
+    expect(said).toContain("Configuration was valid");
+    expect(said).not.toMatch(/\[(warn|err)\]/);
+  });
+
   it("would tell a mistake in them", async () => {
     expect(await verify("HiddenServicePort 80 unix:/run/x\n")).not.toContain("Configuration was valid");
   });

@@ -1,4 +1,4 @@
-"""A builder written with Autobahn|Python alone, from the file that `onionhook keys autobahn` writes.
+"""A builder written with Autobahn|Python alone, from the file that `onionhook keys autobahn` writes, for a router on this host.
 
     autobahn-builder.py KEYS-FILE URL SERIALIZER
 
@@ -7,12 +7,16 @@ Prints one JSON object a line: {"joined": serializer} whenever it has subscribed
 import asyncio
 import json
 import sys
+from urllib.parse import urlsplit
 
 from autobahn.asyncio.component import Component
 from autobahn.wamp import cryptobox
 from autobahn.wamp.types import SubscribeOptions
 
 keys_file, url, serializer = sys.argv[1:4]
+# It would ask the DNS for the name, and so tell everybody on the way.
+if (urlsplit(url).hostname or "").rstrip(".").endswith(".onion"):
+    sys.exit("this example does not go through Tor: original-builder.py does")
 with open(keys_file) as file:
     keys = json.load(file)
 
