@@ -5,7 +5,7 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { findPeer, howToGet, PEER_NAMES, ROOT, VENV } from "./helpers/peers.ts";
+import { findPeer, howToGet, type Peer, PEER_NAMES, ROOT, VENV } from "./helpers/peers.ts";
 
 /** Crossbar.io brings the Autobahn|Python that goes with it; `encryption` is what its KeyRing needs. */
 const PYTHON_PACKAGES = ["crossbar==26.10.1", "autobahn[encryption]==26.10.2"];
@@ -23,28 +23,41 @@ function say(line: string): void {
   console.log(`onionhook test: ${line}`);
 }
 
-/** A virtual environment with Autobahn|Python, made once; about two minutes. */
-function setUpAutobahn(): void {
+/**
+ * A virtual environment with Autobahn|Python, made once; about two minutes.
+ * @returns whether pip failed in it; without a virtual environment at all it was not asked.
+ */
+function setUpAutobahn(): boolean {
   const wanted = PYTHON_PACKAGES.join(" ");
-  if (existsSync(MADE) && readFileSync(MADE, "utf8") === wanted) return;
+  if (existsSync(MADE) && readFileSync(MADE, "utf8") === wanted) return false;
   say(`making a virtual environment with ${wanted}`);
   rmSync(VENV, { recursive: true, force: true });
   mkdirSync(dirname(VENV), { recursive: true });
+  const hasVenv = spawnSync("python3", ["-m", "venv", VENV], { stdio: "inherit" }).status === 0;
+  const pip = join(VENV, "bin", "pip");
   const made =
-    spawnSync("python3", ["-m", "venv", VENV], { stdio: "inherit" }).status === 0 &&
-    spawnSync(join(VENV, "bin", "pip"), ["install", "--quiet", ...PYTHON_PACKAGES], { stdio: "inherit" })
-      .status === 0;
+    hasVenv && spawnSync(pip, ["install", "--quiet", ...PYTHON_PACKAGES], { stdio: "inherit" }).status === 0;
   if (made) writeFileSync(MADE, wanted);
   else {
     rmSync(VENV, { recursive: true, force: true });
     say("Autobahn|Python could not be set up");
   }
+  return hasVenv && !made;
 }
 
-setUpAutobahn();
+/** @param pipFailed whether that is why Autobahn|Python and Crossbar.io are not there. */
+function remedy(peer: Peer, pipFailed: boolean): string {
+  return pipFailed && (peer === "autobahn" || peer === "crossbar") ? "pip failed, see above" : howToGet(peer);
+}
+
+const pipFailed = setUpAutobahn();
 for (const peer of PEER_NAMES) {
   const found = findPeer(peer);
-  say(found === undefined ? `SKIPPED: ${peer} is not installed (${howToGet(peer)})` : `${peer}: ${found}`);
+  say(
+    found === undefined
+      ? `SKIPPED: ${peer} is not installed (${remedy(peer, pipFailed)})`
+      : `${peer}: ${found}`,
+  );
 }
 
 const report = join(ROOT, ".peers", "vitest.json");
