@@ -34,7 +34,7 @@ export async function openEcho({ data }: Stage): Promise<Echo> {
   const address = server.address();
   if (address === null || typeof address === "string") throw new TypeError("expected a TCP address");
   const service = publishOnionService({
-    control: parseLocalAddress(onion.control, "onion.control"),
+    control: parseLocalAddress(onion.control, "onion.control", "control"),
     seed: randomBytes(32),
     virtualPort: PORT,
     target: { host: "127.0.0.1", port: address.port },

@@ -2,12 +2,17 @@ import { resolve } from "node:path";
 import * as v from "valibot";
 import { checkConfig } from "../shared/host/config-file.ts";
 import { readKeyFile, readSecretFile } from "../shared/host/key-file.ts";
+import { checkUrl } from "../shared/host/websocket-url.ts";
 import { parseKey } from "../shared/keys.ts";
 import { parseTorSetting, type TorSetting } from "../shared/tor/tor-setting.ts";
 import { CANARY_EVENT } from "../shared/topic.ts";
 import type { Rule } from "./rules.ts";
 
-const argv = v.pipe(v.array(v.string()), v.minLength(1, "a command needs at least its program's name"));
+const COMMANDS = 'a list of commands was expected, each a list as [["git", "pull"], ["make", "html"]]';
+const argv = v.pipe(
+  v.array(v.string(), COMMANDS),
+  v.minLength(1, "a command needs at least its program's name"),
+);
 
 /** A week. Timers of Node.js end at 24 days. */
 const MAX_TIMEOUT_S = 7 * 24 * 3600;
@@ -20,7 +25,7 @@ const rule = v.strictObject({
   ),
   repository: v.optional(v.string()),
   ref: v.optional(v.string()),
-  run: v.pipe(v.array(argv), v.minLength(1, "at least one command was expected")),
+  run: v.pipe(v.array(argv, COMMANDS), v.minLength(1, "at least one command was expected")),
   directory: v.optional(v.string(), "."),
   timeout_seconds: v.optional(v.pipe(v.number(), v.minValue(1), v.maxValue(MAX_TIMEOUT_S)), 3600),
 });
@@ -35,7 +40,10 @@ const schema = v.strictObject({
     authid: v.string(),
     key_file: v.string(),
   }),
-  box_key_file: v.union([v.string(), v.tuple([v.string(), v.string()])]),
+  box_key_file: v.union(
+    [v.string(), v.tuple([v.string(), v.string()])],
+    "a file, or a list of two, was expected",
+  ),
   edge_box_public: v.string(),
   relay_box_public: v.optional(v.string()),
   share: v.optional(v.boolean(), false),
@@ -67,19 +75,21 @@ export interface BuilderConfig extends TorSetting {
 
 /**
  * @param folder what the paths in `json` are relative to.
- * @throws OnionhookError `ERR_CONFIG`, `ERR_KEY_FILE`, `ERR_KEY`, `ERR_TOR_ADDRESS`
+ * @throws OnionhookError `ERR_CONFIG`, `ERR_KEY_FILE`, `ERR_KEY`, `ERR_TOR_ADDRESS`; those of websocket-url.ts
  */
 export function parseConfig(json: unknown, folder: string): BuilderConfig {
   const config = checkConfig("builder", schema, json);
+  const torSetting = parseTorSetting(config.tor, config.tor_control);
+  checkUrl(config.router.url, torSetting.tor, "router.url");
   const at = (path: string) => resolve(folder, path);
   const { url, realm, authid, key_file } = config.router;
   const [boxKeyFile, ...olderFiles] =
     typeof config.box_key_file === "string" ? [config.box_key_file] : config.box_key_file;
-  const boxKey = (file: string) => readKeyFile(at(file), "box");
+  const boxKey = (file: string) => readKeyFile(at(file), "box", "box_key_file");
   return {
     dataDir: at(config.data_dir),
-    ...parseTorSetting(config.tor, config.tor_control),
-    router: { url, realm, authid, seed: readKeyFile(at(key_file), "sign") },
+    ...torSetting,
+    router: { url, realm, authid, seed: readKeyFile(at(key_file), "sign", "router.key_file") },
     boxSecrets: [boxKey(boxKeyFile), ...olderFiles.map(boxKey)],
     edgeBoxPublic: parseKey(config.edge_box_public, "box", "public", "edge_box_public"),
     relayBoxPublic:
@@ -88,7 +98,9 @@ export function parseConfig(json: unknown, folder: string): BuilderConfig {
         : parseKey(config.relay_box_public, "box", "public", "relay_box_public"),
     share: config.share,
     webhookSecret:
-      config.webhook_secret_file === undefined ? undefined : readSecretFile(at(config.webhook_secret_file)),
+      config.webhook_secret_file === undefined
+        ? undefined
+        : readSecretFile(at(config.webhook_secret_file), "webhook_secret_file"),
     rules: config.rules.map(({ timeout_seconds, directory, ...rest }) => ({
       ...rest,
       directory: at(directory),

@@ -60,9 +60,12 @@ const onion = v.pipe(
     max_streams: v.optional(streams),
     introduction_rate: v.optional(v.never(TORRC_ONLY)),
   }),
-  v.check(
-    (value) => value.open || Object.keys(value.clients).length > 0,
-    'clients: at least one was expected; without any, everybody who knows the address may connect, which must be said: "open": true',
+  v.forward(
+    v.check(
+      (value) => value.open || Object.keys(value.clients).length > 0,
+      'at least one was expected; without any, everybody who knows the address may connect, which must be said: "open": true',
+    ),
+    ["clients"],
   ),
   v.check(
     (value) => !value.open || Object.keys(value.clients).length === 0,
@@ -85,8 +88,8 @@ export function readRouterConfig(path: string): RouterFile {
 function readOnion(config: v.InferOutput<typeof onion>, folder: string): OnionConfig {
   const { open, pow, max_streams: maxStreams, introduction_grace_seconds: graceSeconds } = config;
   return {
-    control: parseLocalAddress(config.control, "onion.control"),
-    seed: readKeyFile(resolve(folder, config.key_file), "onion-service"),
+    control: parseLocalAddress(config.control, "onion.control", "control"),
+    seed: readKeyFile(resolve(folder, config.key_file), "onion-service", "onion.key_file"),
     clients: Object.fromEntries(
       Object.entries(config.clients).map(([name, key]) => [
         name,

@@ -3,6 +3,7 @@ import * as v from "valibot";
 import { NAME } from "../shared/delivery.ts";
 import { checkConfig } from "../shared/host/config-file.ts";
 import { readKeyFile } from "../shared/host/key-file.ts";
+import { checkUrl } from "../shared/host/websocket-url.ts";
 import { parseKey } from "../shared/keys.ts";
 import { sharedKey } from "../shared/shared-key.ts";
 import { parseTorSetting, type TorSetting } from "../shared/tor/tor-setting.ts";
@@ -65,7 +66,7 @@ export interface RelayConfig extends TorSetting {
 
 /**
  * @param folder what the paths in `json` are relative to.
- * @throws OnionhookError `ERR_CONFIG`, `ERR_KEY_FILE`, `ERR_KEY`, `ERR_TOR_ADDRESS`
+ * @throws OnionhookError `ERR_CONFIG`, `ERR_KEY_FILE`, `ERR_KEY`, `ERR_TOR_ADDRESS`; those of websocket-url.ts
  */
 export function parseConfig(json: unknown, folder: string): RelayConfig {
   const { data_dir, tor, tor_control, edge, router, queue, replay, canary_seconds, control } = checkConfig(
@@ -73,13 +74,26 @@ export function parseConfig(json: unknown, folder: string): RelayConfig {
     schema,
     json,
   );
-  const key = (path: string) => readKeyFile(resolve(folder, path), "sign");
-  const boxKey = replay && readKeyFile(resolve(folder, replay.box_key_file), "box");
+  const torSetting = parseTorSetting(tor, tor_control);
+  checkUrl(edge.url, torSetting.tor, "edge.url");
+  checkUrl(router.url, torSetting.tor, "router.url");
+  const key = (path: string, field: string) => readKeyFile(resolve(folder, path), "sign", field);
+  const boxKey = replay && readKeyFile(resolve(folder, replay.box_key_file), "box", "replay.box_key_file");
   return {
     dataDir: resolve(folder, data_dir),
-    ...parseTorSetting(tor, tor_control),
-    edge: { url: edge.url, relay: edge.relay, seed: key(edge.key_file), streams: edge.streams },
-    router: { url: router.url, realm: router.realm, authid: router.authid, seed: key(router.key_file) },
+    ...torSetting,
+    edge: {
+      url: edge.url,
+      relay: edge.relay,
+      seed: key(edge.key_file, "edge.key_file"),
+      streams: edge.streams,
+    },
+    router: {
+      url: router.url,
+      realm: router.realm,
+      authid: router.authid,
+      seed: key(router.key_file, "router.key_file"),
+    },
     queue: { url: queue.url, maxBytes: queue.max_bytes },
     replay: replay &&
       boxKey && {

@@ -1,6 +1,8 @@
 import { once } from "node:events";
+import { existsSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server } from "node:http";
 import type { Socket } from "node:net";
+import { dirname } from "node:path";
 import { WebSocketServer, type ServerOptions } from "ws";
 import { errnoCode, OnionhookError } from "../shared/errors.ts";
 import type { Report } from "../shared/report.ts";
@@ -176,11 +178,19 @@ async function listenOnPort(server: Server, { host, port }: TcpEndpoint): Promis
 
 function cannotListen(error: unknown, endpoint: EndpointConfig): OnionhookError {
   const where = endpoint.type === "unix" ? endpoint.path : `${endpoint.host} port ${endpoint.port}`;
+  // libuv says EACCES for it.
+  if (endpoint.type === "unix" && !existsSync(dirname(endpoint.path))) {
+    return new OnionhookError(
+      "ERR_ROUTER_ENDPOINT",
+      `the router cannot listen on ${where}: the folder ${dirname(endpoint.path)} does not exist`,
+      { hint: "Make it: docs/onion.md, step 1 of the service.", cause: error },
+    );
+  }
   const code = errnoCode(error) ?? "unknown error";
   return new OnionhookError("ERR_ROUTER_ENDPOINT", `the router cannot listen on ${where}: ${code}`, {
     hint:
       endpoint.type === "unix"
-        ? "Make the socket's folder, in which this user may write, or choose another path in the router's configuration."
+        ? "Let this user write in the socket's folder, or choose another path in the router's configuration."
         : "Choose another endpoint in the router's configuration, or end the process that has this one.",
     cause: error,
   });

@@ -22,6 +22,11 @@ export function formatKey(kind: KeyKind, visibility: KeyVisibility, key: Uint8Ar
   return `onionhook-${kind}-${visibility}:${encodeBase64(key)}`;
 }
 
+/** Whether it is meant as a key of ours, of whatever kind. */
+export function isKeyText(text: string): boolean {
+  return text.startsWith("onionhook-");
+}
+
 /**
  * Reads a key that must be of the given kind and visibility; surrounding white space is ignored.
  * `field` names the setting or file that it came from. What was found is never repeated in an error.

@@ -29,7 +29,7 @@ export function readConfigFile(path: string): { json: unknown; folder: string } 
 }
 
 /**
- * Checks a program's configuration against its schema, all faults at once.
+ * Checks a program's configuration against its schema, all faults of form at once.
  * @throws OnionhookError `ERR_CONFIG`, naming for each fault the key, what was found and what was expected.
  */
 export function checkConfig<Schema extends v.GenericSchema>(
@@ -37,7 +37,7 @@ export function checkConfig<Schema extends v.GenericSchema>(
   schema: Schema,
   json: unknown,
 ): v.InferOutput<Schema> {
-  const result = v.safeParse(schema, json);
+  const result = v.safeParse(schema, json, { message: faultOf });
   if (result.success) return result.output;
   const faults = result.issues.map((issue) => `${v.getDotPath(issue) ?? "the file"}: ${issue.message}`);
   throw new OnionhookError(
@@ -47,4 +47,20 @@ export function checkConfig<Schema extends v.GenericSchema>(
       hint: "docs/configuration.md lists every key",
     },
   );
+}
+
+const KINDS: Readonly<Record<string, string>> = {
+  Array: "a list",
+  Object: "an object",
+  string: "a string",
+  number: "a number",
+  boolean: "true or false",
+};
+
+/** In our words, where a schema has none of its own. */
+function faultOf({ kind, type, expected, received, message }: v.BaseIssue<unknown>): string {
+  if (kind !== "schema" || expected === null) return message;
+  if (type.endsWith("object") && expected === "never") return "is not a key of this file";
+  if (type.endsWith("object") && received === "undefined") return "is missing";
+  return `${KINDS[expected] ?? expected} was expected, found ${KINDS[received] ?? received}`;
 }

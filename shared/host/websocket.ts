@@ -3,12 +3,13 @@
  * and unix sockets are dialled, and only when the configuration says `"tor": "none"`.
  */
 import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
-import { connect, isIP, type Socket } from "node:net";
+import { connect, type Socket } from "node:net";
 import { connect as connectTls, TLSSocket } from "node:tls";
 import { WebSocket } from "ws";
 import { errnoCode, OnionhookError } from "../errors.ts";
 import { dial, type SocksProxy } from "../tor/socks.ts";
 import { SLOW_CIRCUIT, watchUpload } from "./upload.ts";
+import { checkUrl } from "./websocket-url.ts";
 
 export interface WebSocketTarget {
   url: string;
@@ -84,7 +85,7 @@ const ANSWER_MS = 2000;
 /**
  * Resolves with an open WebSocket that is kept alive by its heartbeat and ended when that stays unanswered. It
  * is paused, since a server may speak first: attach listeners, then `resume()`.
- * @throws OnionhookError of shared/tor/socks.ts; `ERR_NOT_LOOPBACK`; `ERR_PLAIN_WEBSOCKET`; {@link UpgradeRefused}
+ * @throws OnionhookError of shared/tor/socks.ts; of websocket-url.ts; {@link UpgradeRefused}
  * when the server answered something else than an upgrade; `ERR_CERTIFICATE` when it did not prove its name;
  * `ERR_TLS` when it speaks no TLS that we take; `ERR_UNREACHABLE`.
  */
@@ -109,35 +110,15 @@ export async function openWebSocket(target: WebSocketTarget): Promise<WebSocket>
 
 /** The stream below TLS and WebSocket: through Tor, or, where that is the choice, to this machine only. */
 async function dialFor({ url, peer, tor, isolation, signal }: WebSocketTarget): Promise<Socket> {
+  checkUrl(url, tor, peer);
   const { protocol, hostname, port, pathname } = new URL(url);
   // ws's form of a unix socket is ws+unix:PATH:/REQUEST.
   if (protocol === "ws+unix:") return connect({ path: pathname.split(":")[0] ?? "" });
-  const secure = protocol === "wss:";
-  const portNumber = Number(port) || (secure ? 443 : 80);
-  const local = isLoopback(hostname);
-  if (tor === "none" && !local) {
-    throw new OnionhookError(
-      "ERR_NOT_LOOPBACK",
-      `without Tor only loopback addresses are dialled, and ${peer} has another`,
-      {
-        hint: "name Tor's SOCKS port in the configuration's key tor",
-      },
-    );
-  }
-  if (!secure && !local && !hostname.endsWith(".onion")) {
-    throw new OnionhookError("ERR_PLAIN_WEBSOCKET", "ws:// is for onion services and loopback only", {
-      hint: "use wss://: an exit of Tor sees everything that is not encrypted",
-    });
-  }
+  const portNumber = Number(port) || (protocol === "wss:" ? 443 : 80);
   if (tor !== "none") return dial(tor, hostname, portNumber, { peer, isolation, signal });
   // No name is looked up, not even this one.
   const host = hostname === "localhost" ? "127.0.0.1" : hostname.replace(/^\[|\]$/g, "");
   return connect({ host, port: portNumber, noDelay: true });
-}
-
-function isLoopback(hostname: string): boolean {
-  if (hostname === "localhost" || hostname === "[::1]") return true;
-  return isIP(hostname) === 4 && hostname.startsWith("127.");
 }
 
 function opened(socket: WebSocket, stream: Socket, peer: string, signal: AbortSignal): Promise<void> {

@@ -9,19 +9,25 @@ import { stopReason } from "./deadline.ts";
 /** Where a local port of Tor listens: an IP address and TCP port, or the path of a unix socket. */
 export type LocalAddress = { host: string; port: number } | { path: string };
 
+const EXPECTED = {
+  socks: 'Write an IP address and a port such as "127.0.0.1:9050", or "unix:/run/tor/socks".',
+  control: 'Write an IP address and a port such as "127.0.0.1:9051", or "unix:/run/tor/control".',
+};
+
 /**
  * Reads `127.0.0.1:9050`, `[::1]:9050`, `localhost:9050` or `unix:/run/tor/socks`.
- * @param what names the value in the error, e.g. "the SOCKS proxy"
+ * @param field names the value in the error: the setting that it came from
+ * @param port which of Tor's it is, for the example in the error
  * @throws OnionhookError `ERR_TOR_ADDRESS` with what was found and what was expected
  */
-export function parseLocalAddress(text: string, what: string): LocalAddress {
+export function parseLocalAddress(text: string, field: string, port: keyof typeof EXPECTED): LocalAddress {
   if (text.startsWith("unix:/")) return { path: text.slice("unix:".length) };
   const match = /^(?:\[(?<v6>[^\]]+)\]|(?<v4>[^:]+)):(?<port>\d{1,5})$/.exec(text)?.groups;
   const host = match?.v6 ?? (match?.v4 === "localhost" ? "127.0.0.1" : match?.v4) ?? "";
   const address = { host, port: Number(match?.port) };
   if (!isLocalAddress(address)) {
-    throw new OnionhookError("ERR_TOR_ADDRESS", `${what} is ${JSON.stringify(text)}`, {
-      hint: 'Write an IP address and a port such as "127.0.0.1:9050", or "unix:/run/tor/socks".',
+    throw new OnionhookError("ERR_TOR_ADDRESS", `${field} is ${JSON.stringify(text)}`, {
+      hint: EXPECTED[port],
     });
   }
   return address;

@@ -29,14 +29,24 @@ const X25519_SPKI_PREFIX = Buffer.from("302a300506032b656e032100", "hex");
  * @throws RangeError when the seed is not 32 bytes
  */
 export function onionAddress(seed: Uint8Array): string {
-  const publicKey = onionPublicKey(seed);
+  return `${serviceName(onionPublicKey(seed))}.onion`;
+}
+
+/** Whether it is the address of an onion service, below which there may be names: Tor looks at none of them. */
+export function isOnionAddress(hostname: string): boolean {
+  const name = /^(?:.+\.)?([a-z2-7]{56})\.onion$/.exec(hostname)?.[1];
+  return name !== undefined && serviceName(fromBase32(name).subarray(0, KEY_BYTES)) === name;
+}
+
+/** The address without `.onion`. */
+function serviceName(publicKey: Buffer): string {
   const checksum = createHash("sha3-256")
     .update(".onion checksum")
     .update(publicKey)
     .update(VERSION)
     .digest()
     .subarray(0, CHECKSUM_BYTES);
-  return `${base32(Buffer.concat([publicKey, checksum, VERSION])).toLowerCase()}.onion`;
+  return base32(Buffer.concat([publicKey, checksum, VERSION])).toLowerCase();
 }
 
 /** The ed25519 public key of the service with this seed, 32 bytes. */
@@ -108,18 +118,26 @@ export function clientAuthFile(onion: string, secret: Uint8Array): string {
   return `${name}:descriptor:x25519:${base32(bytes32(secret, "secret"))}\n`;
 }
 
+const BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+
+/** Of whole bytes in lower case: five bits a character. */
+function fromBase32(text: string): Buffer {
+  let bits = 0n;
+  for (const character of text.toUpperCase()) bits = (bits << 5n) | BigInt(BASE32.indexOf(character));
+  return Buffer.from(bits.toString(16).padStart((text.length * 5) / 4, "0"), "hex");
+}
+
 /** RFC 4648 base32, upper case, without padding. */
 export function base32(bytes: Uint8Array): string {
-  const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
   let text = "";
   let bits = 0;
   let held = 0;
   for (const byte of bytes) {
     held = ((held << 8) | byte) & 0xfff;
     bits += 8;
-    for (; bits >= 5; bits -= 5) text += alphabet.charAt((held >> (bits - 5)) & 31);
+    for (; bits >= 5; bits -= 5) text += BASE32.charAt((held >> (bits - 5)) & 31);
   }
-  return bits === 0 ? text : text + alphabet.charAt((held << (5 - bits)) & 31);
+  return bits === 0 ? text : text + BASE32.charAt((held << (5 - bits)) & 31);
 }
 
 function privateKey(kind: keyof typeof PKCS8_PREFIX, secret: Uint8Array): KeyObject {

@@ -36,11 +36,11 @@ const FIELD_BYTES = 255;
 const ISOLATION_USER = "onionhook";
 
 /**
- * Reads `127.0.0.1:9050` or `unix:/run/tor/socks`.
+ * Reads the setting `tor`: `127.0.0.1:9050` or `unix:/run/tor/socks`.
  * @throws OnionhookError `ERR_TOR_ADDRESS`
  */
 export function parseSocksProxy(text: string): SocksProxy {
-  return parseLocalAddress(text, "the SOCKS proxy");
+  return parseLocalAddress(text, "tor", "socks");
 }
 
 /**

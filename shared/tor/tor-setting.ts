@@ -21,6 +21,7 @@ export function parseTorSetting(tor: string, torControl: string | undefined): To
   }
   return {
     tor: tor === "none" ? "none" : parseSocksProxy(tor),
-    torControl: torControl === undefined ? undefined : parseLocalAddress(torControl, "tor_control"),
+    torControl:
+      torControl === undefined ? undefined : parseLocalAddress(torControl, "tor_control", "control"),
   };
 }

@@ -6,8 +6,10 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { parseConfig } from "../../builder/config.ts";
 import { writeSecretFile } from "../../shared/host/key-file.ts";
 import { formatKey } from "../../shared/keys.ts";
+import { onionAddress } from "../../shared/tor/onion-keys.ts";
 
 const relay = nacl.box.keyPair();
+const ROUTER = onionAddress(Buffer.alloc(32, 7));
 
 describe("the builder's configuration", () => {
   let folder: string;
@@ -18,12 +20,13 @@ describe("the builder's configuration", () => {
   });
   afterAll(() => rmSync(folder, { recursive: true }));
 
+  const router = { url: `ws://${ROUTER}/`, realm: "r", authid: "builder", key_file: "sign.key" };
   const parse = (changes: Record<string, unknown>) =>
     parseConfig(
       {
         data_dir: "data",
         tor: "127.0.0.1:9050",
-        router: { url: "ws://router.example.org/", realm: "r", authid: "builder", key_file: "sign.key" },
+        router,
         box_key_file: "box.key",
         edge_box_public: formatKey("box", "public", nacl.box.keyPair().publicKey),
         rules: [],
@@ -44,7 +47,7 @@ describe("the builder's configuration", () => {
     expect(parse({ tor_control: "127.0.0.1:9051" }).torControl).toEqual({ host: "127.0.0.1", port: 9051 });
   });
 
-  it.each<[string, Record<string, unknown>, string]>([
+  it.each<[string, Record<string, unknown>, string | RegExp]>([
     [
       "a rule for the canary",
       { rules: [{ name: "docs", event: "onionhook_canary", run: [["true"]] }] },
@@ -53,8 +56,55 @@ describe("the builder's configuration", () => {
     ["a relay's key of another kind", { relay_box_public: "onionhook-sign-public:AAAA" }, "relay_box_public"],
     ["a control port whose name would have to be looked up", { tor_control: "tor:9051" }, "tor_control is"],
     ["the control port of no Tor", { tor: "none", tor_control: "127.0.0.1:9051" }, "tor_control: found the"],
-    ["a share that is no truth value", { share: "yes" }, "share: "],
+    ["a share that is no truth value", { share: "yes" }, 'share: true or false was expected, found "yes"'],
+    [
+      "a command that is no list",
+      { rules: [{ name: "docs", event: "push", run: "make html" }] },
+      "rules.0.run: a list of commands was expected, each a list",
+    ],
+    [
+      "a list that is one command",
+      { rules: [{ name: "docs", event: "push", run: ["make", "html"] }] },
+      "rules.0.run.0: a list of commands was expected, each a list",
+    ],
+    ["a key that there is not", { onoin: {} }, "onoin: is not a key of this file"],
+    [
+      "a list of one box key",
+      { box_key_file: ["a"] },
+      "box_key_file: a file, or a list of two, was expected",
+    ],
+    [
+      "a box key that is not there",
+      { box_key_file: "none.key" },
+      /^box_key_file: .*none\.key cannot be read \(ENOENT\)$/,
+    ],
+    [
+      "a key of another kind",
+      { router: { ...router, key_file: "box.key" } },
+      /^router\.key_file: .*box\.key holds a secret key/,
+    ],
+    [
+      "our key as the webhook's secret",
+      { webhook_secret_file: "box.key" },
+      /^webhook_secret_file: .*box\.key holds a key of ours/,
+    ],
   ])("refuses %s", (_what, changes, fault) => {
     expect(() => parse(changes)).toThrow(fault);
+  });
+
+  it.each([
+    ["ws://abc.onion/", {}, "ERR_TOR_ONION_ADDRESS", "Copy the address again"],
+    [`ws://${"a".repeat(56)}.onion/`, {}, "ERR_TOR_ONION_ADDRESS", "Copy the address again"],
+    ["ws://example.org/", {}, "ERR_PLAIN_WEBSOCKET", "use wss://"],
+    ["wss://example.org/", { tor: "none" }, "ERR_NOT_LOOPBACK", "the configuration's key tor"],
+    [`ws://${ROUTER}/`, { tor: "none" }, "ERR_NOT_LOOPBACK", "the configuration's key tor"],
+  ])("refuses the router's URL %s with %j before anything is dialled", (url, changes, code, hint) => {
+    expect(() => parse({ ...changes, router: { ...router, url } })).toThrow(
+      expect.objectContaining({
+        code,
+        message: expect.stringContaining("router.url"),
+        hint: expect.stringContaining(hint),
+      }),
+    );
   });
 });

@@ -6,7 +6,10 @@ import { createServer, type IncomingMessage } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { onionAddress } from "../../shared/tor/onion-keys.ts";
 import { ROOT } from "../helpers/peers.ts";
+
+const ROUTER = onionAddress(Buffer.alloc(32, 7));
 
 interface Ran {
   code: number;
@@ -108,8 +111,10 @@ describe("onionhook", () => {
       const { code, stderr } = await onionhook(name, "--config", path);
       expect(code).toBe(1);
       expect(stderr).toContain("(ERR_CONFIG)");
-      expect(stderr).toMatch(/surprise/);
-      expect(stderr).toMatch(name === "router" ? /crossbar/ : /data_dir[^]*router/);
+      expect(stderr).toContain("surprise: is not a key of this file");
+      expect(stderr).toMatch(
+        name === "router" ? /crossbar: is missing/ : /data_dir: is missing[^]*router: is missing/,
+      );
       expect(stderr).toContain("docs/configuration.md");
     },
   );
@@ -176,6 +181,16 @@ describe("onionhook", () => {
       expect(text).toMatch(/^a{56}:descriptor:x25519:[A-Z2-7]{52}\n$/);
       expect(stdout).not.toContain(text.trim().split(":")[3]);
       expect((await write()).stderr).toContain("exists and is not overwritten");
+    });
+
+    it("says that there is no such folder, and makes none", async () => {
+      await onionhook("keys", "new", "relay-onion", "--dir", folder);
+      const out = join(folder, "missing");
+      const args = ["keys", "tor-client", "relay-onion", "--dir", folder, "--onion", ROUTER, "--out", out];
+      const { code, stderr } = await onionhook(...args);
+      expect(code).toBe(1);
+      expect(stderr).toMatch(/auth_private cannot be written: its folder does not exist \(ERR_KEY_FILE\)/);
+      expect(stderr).toContain(`mkdir -p -m 700 ${out}`);
     });
 
     it.each([
@@ -254,7 +269,7 @@ describe("onionhook", () => {
           tor: "127.0.0.1:9050",
           rules: [],
           router: {
-            url: "ws://example.onion/",
+            url: `ws://${ROUTER}/`,
             realm: "onionhook",
             authid: "builder",
             key_file: "keys/builder-wamp.key",
@@ -268,7 +283,7 @@ describe("onionhook", () => {
       expect(written.code).toBe(0);
       expect(statSync(out).mode & 0o777).toBe(0o600);
       expect(JSON.parse(readFileSync(out, "utf8"))).toEqual({
-        url: "ws://example.onion/",
+        url: `ws://${ROUTER}/`,
         realm: "onionhook",
         authid: "builder",
         cryptosign_seed: expect.stringMatching(/^[0-9a-f]{64}$/),

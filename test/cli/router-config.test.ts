@@ -47,6 +47,9 @@ describe("router.json", () => {
 
   it.each([
     ["a list of clients", { clients: ["onionhook-onion-client-public:AAAA"] }, "keys new relay-onion"],
+    ["no clients", { clients: undefined }, "onion.clients: is missing"],
+    ["nobody", { clients: {} }, "onion.clients: at least one was expected"],
+    ["a key that there is not", { client: {} }, "onion.client: is not a key of this file"],
     ["a name that is no file's", { clients: { "../x": "k" } }, "letters, digits, _ and -"],
     ["a rate at the introduction points", { introduction_rate: 10 }, "deploy/tor/onion-service.torrc"],
     ["a burst below the rate", { pow: { queue_rate: 10, queue_burst: 5 } }, "at least queue_rate"],
@@ -55,6 +58,16 @@ describe("router.json", () => {
   ])("refuses %s, and says what to do", (_, changes, message) => {
     expect(() => read(changes)).toThrow(expect.objectContaining({ code: "ERR_CONFIG" }));
     expect(() => read(changes)).toThrow(message);
+  });
+
+  it("names the setting of an address or a key file that is at fault", () => {
+    expect(() => read({ control: "9051" })).toThrow(
+      expect.objectContaining({
+        message: 'onion.control is "9051"',
+        hint: expect.stringContaining('"127.0.0.1:9051", or "unix:/run/tor/control"'),
+      }),
+    );
+    expect(() => read({ key_file: "none.key" })).toThrow(/^onion\.key_file: .*none\.key cannot be read/);
   });
 
   it("refuses another kind of key for a client, by the client's name, without repeating it", () => {

@@ -43,7 +43,7 @@ describe("docs/tor.md", () => {
   it.each([
     [
       "Errors of a dial",
-      sourceOf("tor/socks", "tor/local-socket", "tor/bootstrap", "host/websocket"),
+      sourceOf("tor/socks", "tor/local-socket", "tor/bootstrap", "host/websocket", "host/websocket-url"),
       // Ended by ourselves.
       ["ERR_STOPPED"],
     ],

@@ -139,20 +139,26 @@ describeInNamespaces("relay and builder leak nothing", () => {
             startAstray("relay", { edge: `ws://localhost:${PLANTED.port}/drain`, router: unknown }),
             startAstray("relay", { edge: `wss://${far}/drain`, router: `wss://[${far6}]/` }),
             startAstray("builder", { router: "wss://router.local/" }),
-            startAstray("builder", { router: "wss://router.example/", tor: "none" }),
           ];
           await Promise.all(all.map((astray) => astray.untilTried()));
           expect(await Promise.all(all.map((astray) => astray.end()))).toEqual(all.map(() => 0));
         });
       }, 300_000);
 
-      it("they look up no name of Tor's own socket, and refuse it", async () => {
-        await watch.nothingSeen(async () => {
-          const astray = startAstray("builder", { router: "wss://router.example/", tor: "tor.example:9050" });
-          expect(await astray.exited).toBe(1);
-          expect(astray.codes()).toContain("ERR_TOR_ADDRESS");
-        });
-      }, 300_000);
+      it.each([
+        ["look up no name of Tor's own socket", "tor.example:9050", "ERR_TOR_ADDRESS"],
+        ["dial nobody without Tor", "none", "ERR_NOT_LOOPBACK"],
+      ])(
+        "they %s, and do not start",
+        async (_, tor, code) => {
+          await watch.nothingSeen(async () => {
+            const astray = startAstray("builder", { router: "wss://router.example/", tor });
+            expect(await astray.exited).toBe(1);
+            expect(astray.codes()).toContain(code);
+          });
+        },
+        300_000,
+      );
 
       it("they use none while they end", async () => {
         await watch.nothingSeen(() => dev.stop());

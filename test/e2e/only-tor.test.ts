@@ -10,12 +10,13 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { takePort } from "../../cli/dev/ports.ts";
 import { type KeyName, makeKey } from "../../cli/key-set.ts";
 import { localAddressText } from "../../shared/tor/local-socket.ts";
+import { onionAddress } from "../../shared/tor/onion-keys.ts";
 import { type DevEvent, eventually } from "../helpers/dev.ts";
 import { ROOT } from "../helpers/peers.ts";
 import { reply, scriptedProxy, type ScriptedProxy } from "../shared/tor/scripted-proxy.ts";
 
 const EDGE = "hooks.example.org";
-const ROUTER = `${"a".repeat(56)}.onion`;
+const ROUTER = onionAddress(Buffer.alloc(32, 7));
 
 const folder = mkdtempSync(join(tmpdir(), "oh-only-tor-"));
 const observed = join(folder, "observed");

@@ -29,7 +29,7 @@ describe("secrets", () => {
     dev = startDev(["--no-tor", "--no-sample", "--port", "0", "--data-dir", data.path]);
     ready = await dev.ready();
     secrets = readdirSync(ready.keys_dir).map((name) => {
-      const text = readSecretFile(join(ready.keys_dir, name));
+      const text = readFileSync(join(ready.keys_dir, name), "utf8").trim();
       const base64 = text.includes(":") ? text.slice(text.indexOf(":") + 1) : text;
       return {
         name,

@@ -5,6 +5,9 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { parseConfig } from "../../relay/config.ts";
 import { writeSecretFile } from "../../shared/host/key-file.ts";
 import { formatKey } from "../../shared/keys.ts";
+import { onionAddress } from "../../shared/tor/onion-keys.ts";
+
+const ROUTER = onionAddress(Buffer.alloc(32, 7));
 
 describe("the relay's configuration", () => {
   let folder: string;
@@ -18,7 +21,7 @@ describe("the relay's configuration", () => {
     data_dir: "data",
     tor: "127.0.0.1:9050",
     edge: { url: "wss://hooks.example.org/drain", relay: "relay", key_file: "relay.key", ...edge },
-    router: { url: "ws://router.example.org/", realm: "r", authid: "relay", key_file: "relay.key" },
+    router: { url: `ws://${ROUTER}/`, realm: "r", authid: "relay", key_file: "relay.key" },
   });
 
   it("may name the streams to drain; without them there is one drain", () => {
@@ -32,11 +35,17 @@ describe("the relay's configuration", () => {
     const named = (tor_control: string) => parseConfig({ ...json({}), tor_control }, folder).torControl;
     expect(named("unix:/run/tor/control")).toEqual({ path: "/run/tor/control" });
     expect(named("127.0.0.1:9051")).toEqual({ host: "127.0.0.1", port: 9051 });
-    expect(() => named("tor.example.org:9051")).toThrow(/^tor_control is "tor.example.org:9051"$/);
+    expect(() => named("tor.example.org:9051")).toThrow(
+      expect.objectContaining({
+        message: 'tor_control is "tor.example.org:9051"',
+        hint: expect.stringContaining('"127.0.0.1:9051", or "unix:/run/tor/control"'),
+      }),
+    );
   });
 
   it("may name no control port without Tor, which would be asked nothing", () => {
-    const none = { ...json({}), tor: "none" };
+    const here = json({ url: "ws://127.0.0.1:8787/drain" });
+    const none = { ...here, tor: "none", router: { ...here.router, url: "ws+unix:/run/r.sock:/" } };
     expect(parseConfig(none, folder)).toMatchObject({ tor: "none", torControl: undefined });
     expect(() => parseConfig({ ...none, tor_control: "127.0.0.1:9051" }, folder)).toThrow(
       expect.objectContaining({
@@ -58,6 +67,44 @@ describe("the relay's configuration", () => {
   ])("refuses the streams %j and says which is at fault", (streams, fault) => {
     expect(() => parseConfig(json({ streams }), folder)).toThrow(
       expect.objectContaining({ code: "ERR_CONFIG", message: expect.stringContaining(fault) }),
+    );
+  });
+
+  it.each([
+    ["ws://abc.onion/", {}, "ERR_TOR_ONION_ADDRESS", "Copy the address again"],
+    [`ws://${"a".repeat(56)}.onion/`, {}, "ERR_TOR_ONION_ADDRESS", "Copy the address again"],
+    ["ws://example.org/", {}, "ERR_PLAIN_WEBSOCKET", "use wss://"],
+    ["wss://example.org/", { tor: "none" }, "ERR_NOT_LOOPBACK", "the configuration's key tor"],
+    [`ws://${ROUTER}/`, { tor: "none" }, "ERR_NOT_LOOPBACK", "the configuration's key tor"],
+  ])("refuses edge and router at %s with %j before anything is dialled", (url, changes, code, hint) => {
+    const { router } = json({});
+    for (const [field, config] of [
+      ["edge.url", json({ url })],
+      ["router.url", { ...json({ url: "ws://127.0.0.1/" }), router: { ...router, url } }],
+    ] as const)
+      expect(() => parseConfig({ ...config, ...changes }, folder)).toThrow(
+        expect.objectContaining({
+          code,
+          message: expect.stringContaining(field),
+          hint: expect.stringContaining(hint),
+        }),
+      );
+  });
+
+  it("names the setting of a key file that it cannot read", () => {
+    expect(() => parseConfig(json({ key_file: "none.key" }), folder)).toThrow(/^edge\.key_file: .*none\.key/);
+    const replay = { box_key_file: "relay.key", builders: {} };
+    expect(() => parseConfig({ ...json({}), replay }, folder)).toThrow(
+      /^replay\.box_key_file: .*relay\.key holds a secret key of kind sign/,
+    );
+  });
+
+  it("says which setting is no address of Tor's", () => {
+    expect(() => parseConfig({ ...json({}), tor: "/run/tor/socks" }, folder)).toThrow(
+      expect.objectContaining({
+        message: 'tor is "/run/tor/socks"',
+        hint: expect.stringContaining('"unix:/run/tor/socks"'),
+      }),
     );
   });
 });

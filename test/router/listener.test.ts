@@ -80,17 +80,16 @@ describe("a unix socket", () => {
   });
 
   it.each([
-    ["below a file", "ENOTDIR"],
-    // libuv's word for ENOENT here.
-    ["in a folder that is not there", "EACCES"],
-  ])("%s cannot be listened on, and it is said where", async (what, code) => {
+    ["below a file", "ENOTDIR", "Let this user write"],
+    ["in a folder that is not there", "the folder PATH does not exist", "Make it"],
+  ])("%s cannot be listened on, and it is said where", async (what, why, hint) => {
     const path = await socketPath();
     if (what === "below a file") await writeFile(path, "");
     const below = joinPath(path, "router.sock");
     await expect(startTestbed({ changes: [onUnix(below)] })).rejects.toMatchObject({
       code: "ERR_ROUTER_ENDPOINT",
-      message: `the router cannot listen on ${below}: ${code}`,
-      hint: expect.stringContaining("folder"),
+      message: `the router cannot listen on ${below}: ${why.replace("PATH", path)}`,
+      hint: expect.stringContaining(hint),
     });
   });
 });

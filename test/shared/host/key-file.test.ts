@@ -53,5 +53,40 @@ describe("key files", () => {
 
   it("are named when they are missing", () => {
     expect(() => readSecretFile(path)).toThrow(`${path} cannot be read (ENOENT)`);
+    expect(() => readKeyFile(path, "box", "box_key_file")).toThrow(`box_key_file: ${path} cannot be read`);
+  });
+
+  it("of another user are to be handed over, not made again", () => {
+    writeSecretFile(path, "secret");
+    chmodSync(path, 0);
+    const [before, nobody] = [process.geteuid?.(), 65_534];
+    if (before === 0) process.seteuid?.(nobody);
+    try {
+      expect(() => readSecretFile(path)).toThrow(
+        expect.objectContaining({
+          message: `${path} cannot be read (EACCES)`,
+          hint: expect.stringContaining(`runs as user ${process.geteuid?.()}: chown`),
+        }),
+      );
+    } finally {
+      if (before === 0) process.seteuid?.(before);
+    }
+  });
+
+  it("with a key of ours are no webhook's secret, and errors do not repeat it", () => {
+    const text = formatKey("box", "secret", nacl.randomBytes(32));
+    writeSecretFile(path, text);
+    const read = () => readSecretFile(path, "webhook_secret_file");
+    expect(read).toThrow(`webhook_secret_file: ${path} holds a key of ours`);
+    expect(read).not.toThrow(text.slice(-20));
+  });
+
+  it("are not written into a folder that is not there", () => {
+    expect(() => writeSecretFile(join(folder, "missing", "some.key"), "secret")).toThrow(
+      expect.objectContaining({
+        message: expect.stringContaining("its folder does not exist"),
+        hint: expect.stringContaining(`mkdir -p -m 700 ${join(folder, "missing")}`),
+      }),
+    );
   });
 });

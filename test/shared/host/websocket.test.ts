@@ -71,6 +71,11 @@ describe("openWebSocket", () => {
     },
   );
 
+  it("does not ask Tor for an onion address that is none", async () => {
+    const opening = openWebSocket(target("ws://abcdefgh.onion/", { host: "127.0.0.1", port: 1 }));
+    await expect(opening).rejects.toEqual(code("ERR_TOR_ONION_ADDRESS"));
+  });
+
   it.each(["localhost", "127.0.0.1", "127.1", "0x7f000001"])(
     "dials %s without Tor, and looks up no name for it",
     async (name) => {

@@ -7,6 +7,7 @@ import {
   clientAuthPublic,
   clientAuthText,
   expandedKey,
+  isOnionAddress,
   onionAddress,
   onionKeyBlob,
 } from "../../../shared/tor/onion-keys.ts";
@@ -18,6 +19,21 @@ describe("onion keys", () => {
     // RFC 8032 test 1: this seed's public key is d75a9801…511a; the address holds it in base32.
     const seed = Buffer.from("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60", "hex");
     expect(onionAddress(seed)).toBe("25njqamcweflpvkl73j4szahhihoc4xt3ktcgjnpaingr5yhkenl5sid.onion");
+  });
+
+  it("knows an address by its checksum, with and without names below it", () => {
+    fc.assert(
+      fc.property(seed32, fc.nat({ max: 55 }), fc.constantFrom("", "www."), (seed, at, below) => {
+        const address = onionAddress(seed);
+        expect(isOnionAddress(`${below}${address}`)).toBe(true);
+        const other = address[at] === "a" ? "b" : "a";
+        expect(isOnionAddress(`${address.slice(0, at)}${other}${address.slice(at + 1)}`)).toBe(false);
+      }),
+      { numRuns: 50 },
+    );
+    const address = onionAddress(Buffer.alloc(32));
+    for (const none of ["abc.onion", ".onion", `a${address}`, address.toUpperCase(), `${address}.example`])
+      expect(isOnionAddress(none), none).toBe(false);
   });
 
   it("expands a seed as noble does", () => {

@@ -322,6 +322,7 @@ describe("parseSocksProxy", () => {
     "127.0.0.1:0",
     "127.0.0.1:65536",
     "unix:socks",
+    "/run/tor/socks",
     "::1:9050",
   ])("names what it found instead: %j", (value) => {
     try {
@@ -330,7 +331,7 @@ describe("parseSocksProxy", () => {
     } catch (error) {
       expect(error).toMatchObject({
         code: "ERR_TOR_ADDRESS",
-        message: `the SOCKS proxy is ${JSON.stringify(value)}`,
+        message: `tor is ${JSON.stringify(value)}`,
       });
       expect((error as OnionhookError).hint).toContain("127.0.0.1:9050");
     }
