@@ -1,6 +1,6 @@
 /**
- * WebSockets through Tor, for the drain and for WAMP. Fail closed: without a SOCKS proxy only loopback
- * and unix sockets are dialled, and only when the configuration says `"tor": "none"`.
+ * WebSockets through Tor, for the drain and for WAMP. Fail closed: without a SOCKS proxy only this machine is
+ * dialled, and only when the configuration says `"tor": "none"`. A unix socket is this machine, with or without Tor.
  */
 import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import { connect, type Socket } from "node:net";

@@ -1,7 +1,10 @@
 import dns from "node:dns";
+import { mkdtempSync, rmSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import { createServer as createTcpServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { inspect } from "node:util";
 import { afterEach, describe, expect, it, vi } from "vitest";
@@ -111,6 +114,22 @@ describe("openWebSocket", () => {
     await expect(refused).rejects.toEqual(code("ERR_TOR_UNREACHABLE"));
     expect(connections).toBe(0);
   });
+
+  it.each(["none", { host: "127.0.0.1", port: 1 }] as const)(
+    "dials a unix socket, which is on this machine, past Tor (%o)",
+    async (tor) => {
+      const folder = mkdtempSync(join(tmpdir(), "oh-websocket-"));
+      closing.push(() => rmSync(folder, { recursive: true }));
+      const server = createServer();
+      const sockets = new WebSocketServer({ server, handleProtocols: () => "test.1" });
+      closing.push(() => sockets.close());
+      await new Promise<void>((resolve) => server.listen(join(folder, "router.sock"), resolve));
+      closing.push(() => server.close());
+      const socket = await openWebSocket(target(`ws+unix:${folder}/router.sock:/`, tor));
+      expect(socket.protocol).toBe("test.1");
+      socket.terminate();
+    },
+  );
 
   it("hands over what the server says with its first breath", async () => {
     const server = createServer();
