@@ -24,7 +24,10 @@ import {
 } from "./fields.ts";
 import type { RequestId } from "./fields.ts";
 import { parsePayload, type Dict, type Payload } from "./payload.ts";
-import { INVOKE_POLICIES, type Invoke } from "./registrations.ts";
+
+/** WAMP Advanced Profile, "Shared Registration". The first is the default. */
+const INVOKE_POLICIES = ["single", "first", "last", "roundrobin", "random"] as const;
+export type Invoke = (typeof INVOKE_POLICIES)[number];
 
 /** What a client says that it can do as a callee. */
 export interface CalleeFeatures {

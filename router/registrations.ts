@@ -2,11 +2,7 @@ import type { Clock } from "./clock.ts";
 import { RequestRefused } from "./faults.ts";
 import { Holdings, type Holding } from "./holdings.ts";
 import type { Member } from "./member.ts";
-import type { Register } from "./messages.ts";
-
-/** WAMP Advanced Profile, "Shared Registration". The first is the default. */
-export const INVOKE_POLICIES = ["single", "first", "last", "roundrobin", "random"] as const;
-export type Invoke = (typeof INVOKE_POLICIES)[number];
+import type { Invoke, Register } from "./messages.ts";
 
 interface Policy {
   /** Who of several callees gets a call. */
