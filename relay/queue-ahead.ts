@@ -1,6 +1,6 @@
 /**
- * Which events are ahead of one that comes now: those that were added and have not had an outcome since. What was
- * delayed, dead or received may be overtaken, also when it is tried again.
+ * Which events are ahead of one that comes now: those that were added, or promoted, and have not had an outcome since.
+ * What was delayed, dead or received may be overtaken, also when it is tried again.
  */
 export interface Ahead {
   /** Whether an event of this stream is ahead. */

@@ -115,7 +115,8 @@ export interface DeliveryQueue {
   process(handler: Handler, onReceived: OnReceived, listeners?: QueueListeners): void;
   /**
    * Whether an event of this stream that comes now would overtake none, as far as this process knows. Those that were
-   * delayed, dead or received do not count, also when they are tried again: they may be overtaken.
+   * delayed, dead or received do not count, also when they are tried again, unless `promote` made them ready: they may
+   * be overtaken.
    */
   isIdle(stream: string): boolean;
   /** No event is started after this resolves; those in hand go on. */
