@@ -87,8 +87,10 @@ export const pubsub: readonly Scenario[] = [
       const [publisher, subscriber] = [await join("alice"), await join("bob")];
       const { events } = await subscriber.subscribe(uri("topic"));
       const numbers = Array.from({ length: 300 }, (_, index) => index);
-      for (const number of numbers)
-        void publisher.publish(uri("topic"), payloadOf([number]), { acknowledge: number % 7 === 0 });
+      const published = numbers.map((number) =>
+        publisher.publish(uri("topic"), payloadOf([number]), { acknowledge: number % 7 === 0 }),
+      );
+      await Promise.all(published);
       await until(() => expect(events).toHaveLength(numbers.length));
       expect(events.map(({ args }) => args[0])).toEqual(numbers);
     },
