@@ -74,7 +74,7 @@ export function startDrains(
     const reportOf: Report =
       stream === undefined ? about : (event, fields) => about(event, { ...fields, stream });
 
-    async function attempt(): Promise<Pauses | void> {
+    async function attempt(reached: () => void): Promise<Pauses | void> {
       const isolation = circuits.current();
       let socket: WebSocket;
       try {
@@ -103,6 +103,7 @@ export function startDrains(
       const dialledIn = generation;
       const onOpened = (opened: string, receipts: boolean) => {
         if (dialledIn !== generation) return drains.get(opened)?.close();
+        reached();
         intact.add(key);
         handlers.onOpened(opened, receipts);
       };

@@ -1,4 +1,5 @@
 /** Through a real SOCKS proxy to a real server: what the front door's answers make of the relay's next tries. */
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import type { CircuitPauses } from "../../relay/circuits.ts";
 import { type DrainClient, startDrains } from "../../relay/drain-client.ts";
@@ -140,8 +141,9 @@ describe("the relay's drains", () => {
     const exit = await exitProxy();
     const door = await frontDoor({ exit, answer: () => answer });
     const { errors } = drain(urlOf(door), exit.address);
-    await vi.waitFor(() => expect(errors.length).toBeGreaterThan(1), { timeout: 10_000 });
-    expect(errors[0]).toMatchObject({ code, hint: expect.any(String) });
+    await vi.waitFor(() => expect(door.asked.length).toBeGreaterThan(1), { timeout: 10_000 });
+    // Once, however often it is asked.
+    expect(errors).toMatchObject([{ code, hint: expect.any(String) }]);
     expect(JSON.stringify(errors)).not.toContain(BODY_WORD);
     expect(new Set(door.asked.map(({ credential }) => credential))).toEqual(new Set(["drain-1"]));
     expect(door.connections()).toBe(exit.credentials.length);
@@ -182,8 +184,9 @@ describe("the relay's drains", () => {
     });
     await gone.close();
     const { errors, opened } = drain(urlOf(door), gone.address);
-    await vi.waitFor(() => expect(errors.length).toBeGreaterThan(2));
-    expect(new Set(errors.map(({ code }) => code))).toEqual(new Set(["ERR_TOR_UNREACHABLE"]));
+    // For a few tries.
+    await sleep(500);
+    expect(errors).toMatchObject([{ code: "ERR_TOR_UNREACHABLE" }]);
     expect(door.connections()).toBe(0);
     exit = await startExitProxy("port" in gone.address ? gone.address.port : 0);
     closing.push(() => exit.close());
@@ -375,7 +378,8 @@ describe("the relay's drains", () => {
         streamOf: ({ url }) => streamIn(url),
       });
       const { client, errors, opened } = drain(urlOf(door), exit.address, ["gone", "docs"]);
-      await vi.waitFor(() => expect(errors.length).toBeGreaterThan(1), { timeout: 10_000 });
+      const askedOfGone = () => door.asked.filter(({ url }) => streamIn(url) === "gone").length;
+      await vi.waitFor(() => expect(askedOfGone()).toBeGreaterThan(1), { timeout: 10_000 });
       expect(opened).toEqual(["docs"]);
       expect(errors[0]).toMatchObject({ code: "ERR_EDGE_NOT_FOUND", stream: "gone" });
       client.done("docs", 7, "AAAA");

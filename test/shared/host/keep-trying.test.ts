@@ -37,6 +37,46 @@ it("says nothing of what the signal itself broke off", async () => {
   expect(reports).toEqual([]);
 });
 
+describe("an outage", () => {
+  afterEach(() => vi.restoreAllMocks());
+
+  /** The codes that are reported while attempt after attempt ends so, with `everyMs` in between. */
+  async function saidOf(ends: readonly (string | undefined)[], everyMs: number): Promise<string[]> {
+    const stop = new AbortController();
+    const said: string[] = [];
+    let attempts = 0;
+    vi.spyOn(performance, "now").mockImplementation(() => attempts * everyMs);
+    vi.mocked(sleep).mockResolvedValue(undefined);
+    await keepTrying(
+      async (reached) => {
+        const end = ends[attempts];
+        attempts += 1;
+        if (end === undefined) return stop.abort();
+        if (end.startsWith("reached ")) reached();
+        const code = /[AB]$/.exec(end)?.[0];
+        if (code !== undefined) throw new OnionhookError(`ERR_${code}`, "away", { retryable: true });
+      },
+      (_event, fields) => said.push(String(fields?.["code"])),
+      stop.signal,
+    );
+    return said;
+  }
+
+  it.each<[string, (string | undefined)[], string[]]>([
+    ["once, however often it is tried in vain", ["ERR_A", "ERR_A", "ERR_A"], ["ERR_A"]],
+    ["in each of its ways, once", ["ERR_A", "ERR_B", "ERR_A", "ERR_B"], ["ERR_A", "ERR_B"]],
+    ["anew after an attempt that went well", ["ERR_A", "ERR_A", "", "ERR_A"], ["ERR_A", "ERR_A"]],
+    ["anew when the peer had been reached", ["ERR_A", "reached ERR_A", "ERR_A"], ["ERR_A", "ERR_A"]],
+  ])("is told %s", async (_how, ends, told) => {
+    expect(await saidOf(ends, 100)).toEqual(told);
+  });
+
+  it("that lasts is told again once a minute", async () => {
+    const hour = Array<string>(3600 / 5 + 1).fill("ERR_A");
+    expect(await saidOf(hour, 5000)).toHaveLength(61);
+  });
+});
+
 describe("the pauses", () => {
   afterEach(() => vi.restoreAllMocks());
 
