@@ -19,7 +19,8 @@
  */
 import * as v from "valibot";
 import { CLOSE, type Selection, type SentToRelay, type ToEdge } from "../shared/drain.ts";
-import type { EventRow, SeqRange } from "./outbox-sql.ts";
+import type { EventRow } from "./outbox-events.ts";
+import type { SeqRange } from "./outbox-replays.ts";
 
 /** Sealed bytes that may be under way to one relay, so that a slow one cannot fill the object's memory. */
 const MAX_UNSTORED_BYTES = 32 * 1024 * 1024;

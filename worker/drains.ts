@@ -23,7 +23,8 @@ import {
 } from "./drain.ts";
 import { isProven } from "./drain-proof.ts";
 import type { DrainSockets } from "./drain-sockets.ts";
-import type { EventRow, SelectionOf } from "./outbox-sql.ts";
+import type { EventRow } from "./outbox-events.ts";
+import type { SelectionOf } from "./outbox-replays.ts";
 import { receiptFault } from "./receipt-check.ts";
 import { redeliver } from "./redelivery.ts";
 import { reportLeftOut, rowDamaged, type Stream } from "./stream.ts";

@@ -2,7 +2,7 @@ import { decodeBase64 } from "../shared/bytes.ts";
 import { OnionhookError } from "../shared/errors.ts";
 import { openReceipt } from "../shared/receipt.ts";
 import type { Keyring } from "./keyring.ts";
-import type { EventRow } from "./outbox-sql.ts";
+import type { EventRow } from "./outbox-events.ts";
 
 /** Why `receipt` (base64) is not the recipient's for exactly this event; undefined when it is. */
 export function receiptFault(

@@ -4,7 +4,8 @@
  * earlier ones did is stored anew by it; unless that oldest is purged between two of its frames.
  */
 import { OnionhookError } from "../shared/errors.ts";
-import type { EventRow, SelectionOf } from "./outbox-sql.ts";
+import type { EventRow } from "./outbox-events.ts";
+import type { SelectionOf } from "./outbox-replays.ts";
 import { redraft } from "./redraft.ts";
 import { reportStored, storeEvent } from "./store.ts";
 import { reportLeftOut, type Stream } from "./stream.ts";

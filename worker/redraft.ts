@@ -9,7 +9,7 @@ import { type DeliveryRecord, deliveryRecord } from "../shared/delivery.ts";
 import { OnionhookError } from "../shared/errors.ts";
 import type { EventDraft } from "../shared/event.ts";
 import { padmeSize } from "../shared/padding.ts";
-import type { EventRow } from "./outbox-sql.ts";
+import type { EventRow } from "./outbox-events.ts";
 import { rowDamaged, type Stream } from "./stream.ts";
 
 const SPACE = 0x20;

@@ -3,7 +3,7 @@ import { sealInPlace, sealTag } from "../shared/cryptobox.ts";
 import type { DeliveryRecord } from "../shared/delivery.ts";
 import { OnionhookError } from "../shared/errors.ts";
 import type { EventDraft } from "../shared/event.ts";
-import type { EventRow } from "./outbox-sql.ts";
+import type { EventRow } from "./outbox-events.ts";
 import type { Stream } from "./stream.ts";
 
 export interface NewEvent {

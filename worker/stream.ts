@@ -2,7 +2,8 @@ import { describeError, OnionhookError } from "../shared/errors.ts";
 import type { Report } from "../shared/report.ts";
 import type { EdgeConfig, Recipient } from "./config.ts";
 import type { Keyring } from "./keyring.ts";
-import type { EventRow, OutboxSql } from "./outbox-sql.ts";
+import type { EventRow } from "./outbox-events.ts";
+import type { OutboxSql } from "./outbox-sql.ts";
 
 /** What belongs to one stream of one recipient. */
 export interface Stream {

@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { CHUNK_BYTES, CLOSE, HEARTBEAT_MS, MAX_WINDOW } from "../../shared/drain.ts";
 import { MAX_BODY_BYTES } from "../../shared/webhook-body.ts";
@@ -29,13 +29,9 @@ const refusalCodes = [...read("worker/refusal.ts").matchAll(/^ {2}(ERR_[A-Z_]+):
 );
 
 /** All of the edge, but for reconciliation, whose codes stand in docs/reconciliation.md. */
-const edgeSource = [
-  "app body canary config drain drain-proof drain-sockets drains event-shape form github keyring main outbox-sql outbox",
-  "receipt-check recipient redelivery redraft refusal signature store stream take",
-]
-  .join(" ")
-  .split(" ")
-  .map((name) => read(`worker/${name}.ts`))
+const edgeSource = readdirSync(new URL("../../worker/", import.meta.url))
+  .filter((name) => name.endsWith(".ts") && !/^(?:reconcile|github-api)/.test(name))
+  .map((name) => read(`worker/${name}`))
   .join("\n");
 
 /** What opening a receipt may throw, which the edge hands on to the relay. */

@@ -9,7 +9,7 @@ import {
   stepDrain,
   type Surroundings,
 } from "../../worker/drain.ts";
-import type { EventRow } from "../../worker/outbox-sql.ts";
+import type { EventRow } from "../../worker/outbox-events.ts";
 
 const MIB = 1024 * 1024;
 const NOW = 1_790_000_000_000;

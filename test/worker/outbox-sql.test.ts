@@ -3,7 +3,8 @@ import { afterEach, describe, expect, it, test, vi } from "vitest";
 import { concatBytes } from "../../shared/bytes.ts";
 import { CHUNK_BYTES } from "../../shared/drain.ts";
 import { CANARY_TOPIC } from "../../shared/topic.ts";
-import { openOutboxSql, type OutboxSql, type SelectionOf } from "../../worker/outbox-sql.ts";
+import type { SelectionOf } from "../../worker/outbox-replays.ts";
+import { openOutboxSql, type OutboxSql } from "../../worker/outbox-sql.ts";
 import { meter } from "./meter.ts";
 import { outbox, storedEvents } from "./stored.ts";
 
