@@ -58,12 +58,14 @@ function factRows(now: Status): string[][] {
       rows.push([`test of ${stream}`, `LOST ${when(lostAt, at)}, last seen: ${where ?? ""}`]);
   }
   if (lastError) {
-    const { at: erredAt, to, code, message, hint } = lastError;
+    const { at: erredAt, to, stream, code, message, hint, overAt } = lastError;
+    const peer = stream === undefined ? to : `${to} (${stream})`;
     rows.push([
       "last error",
-      `${when(erredAt, at)}${to === undefined ? "" : ` ${to}:`} ${message} (${code})`,
+      `${when(erredAt, at)}${peer === undefined ? "" : ` ${peer}:`} ${message} (${code})`,
     ]);
-    if (hint !== undefined) rows.push(["", `hint: ${hint}`]);
+    if (overAt !== undefined) rows.push(["", `over since ${when(overAt, at)}`]);
+    else if (hint !== undefined) rows.push(["", `hint: ${hint}`]);
   }
   return rows;
 }

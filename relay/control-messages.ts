@@ -174,6 +174,8 @@ export const statusAnswer = v.object({
       message: v.string(),
       hint: v.exactOptional(v.string()),
       to: v.exactOptional(v.string()),
+      stream: v.exactOptional(v.string()),
+      overAt: v.exactOptional(v.number()),
     }),
   ),
 }) satisfies v.GenericSchema<unknown, Status>;

@@ -29,6 +29,10 @@ export interface LastError {
   readonly hint?: string;
   /** The peer it is about. */
   readonly to?: string;
+  /** Of the edge, whose drain it is about. */
+  readonly stream?: string;
+  /** When that peer was there again, if it was away. */
+  readonly overAt?: number;
 }
 
 export interface CanaryStatus {
@@ -93,8 +97,13 @@ export function makeStatus(now: () => number, streams: readonly string[] = []): 
   let acceptedAt: number | undefined;
   let lastError: LastError | undefined;
 
-  const set = (link: Link, up: boolean): void => {
-    if (link.up !== up) link.since = now();
+  /** @param isAbout whether the last error is about this link */
+  const set = (link: Link, up: boolean, isAbout = () => false): void => {
+    if (link.up === up) return;
+    // What was said before it went down was no reason to come up again.
+    if (up && lastError && lastError.at >= link.since && isAbout())
+      lastError = { ...lastError, overAt: now() };
+    link.since = now();
     link.up = up;
   };
   function drainOf(stream: string): Link {
@@ -104,12 +113,12 @@ export function makeStatus(now: () => number, streams: readonly string[] = []): 
   }
 
   function noteLink(peer: unknown, up: boolean, { stream, receipts }: Fields): void {
-    if (peer === "router") set(router, up);
+    if (peer === "router") set(router, up, () => lastError?.to === "router");
     // Without the router nobody knows who is there; it says so anew when it is back.
     if (peer === "router" && !up) set(builder, false);
     if (peer !== "edge" || typeof stream !== "string") return;
     const drain = drainOf(stream);
-    set(drain, up);
+    set(drain, up, () => lastError?.to === "edge" && (lastError.stream ?? stream) === stream);
     if (typeof receipts === "boolean") drain.receipts = receipts;
   }
 
@@ -129,7 +138,7 @@ export function makeStatus(now: () => number, streams: readonly string[] = []): 
     if (event === "queued" || event === "accepted" || event === "unwanted") underWay.delete(key);
   }
 
-  function noteError({ code, message, hint, to }: Fields): void {
+  function noteError({ code, message, hint, to, stream }: Fields): void {
     if (typeof code !== "string" || typeof message !== "string") return;
     lastError = {
       at: now(),
@@ -137,6 +146,7 @@ export function makeStatus(now: () => number, streams: readonly string[] = []): 
       message,
       ...(typeof hint === "string" && { hint }),
       ...(typeof to === "string" && { to }),
+      ...(to === "edge" && typeof stream === "string" && { stream }),
     };
   }
 

@@ -127,6 +127,22 @@ describe("onionhook status", () => {
     for (const line of lines.slice(1, 4)) expect(line.slice(column, column + 2)).toBe("up");
   });
 
+  it("says of an error of the start that it is over, and gives no remedy, once all hops are up", async () => {
+    const { report } = await startRelay(makeFakeOperations());
+    report("error", {
+      code: "ERR_TOR_ONION_NOT_FOUND",
+      message: "no descriptor",
+      hint: "wait",
+      to: "router",
+    });
+    connect(report);
+    const { stdout } = await onionhook("status");
+    expect(stdout).toMatch(
+      /^last error +\d s ago \(\S+Z\) router: no descriptor \(ERR_TOR_ONION_NOT_FOUND\)\n +over since \d s ago \(\S+Z\)$/m,
+    );
+    expect(stdout).not.toContain("hint");
+  });
+
   it("says why it is not healthy, and exits 1", async () => {
     const { report } = await startRelay(makeFakeOperations());
     connect(report);

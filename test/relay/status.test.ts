@@ -212,6 +212,43 @@ describe("the last error", () => {
     });
   });
 
+  const away = { code: "ERR_TOR_TIMEOUT", message: "no circuit" };
+
+  it("is over once the peer that was away is there", () => {
+    const { note, snapshot, pass, connect } = makeClocked();
+    note("error", { ...away, to: "router" });
+    pass(SECOND);
+    connect();
+    pass(SECOND);
+    expect(snapshot().lastError).toMatchObject({ at: START, overAt: START + SECOND });
+    note("disconnected", { from: "router" });
+    note("error", { ...away, to: "router" });
+    expect(snapshot().lastError).not.toHaveProperty("overAt");
+  });
+
+  it("is not over by what another peer, or another stream's drain, does", () => {
+    const { note, snapshot, pass } = makeClocked(["docs", "site"]);
+    note("error", { ...away, to: "edge", stream: "docs" });
+    pass(SECOND);
+    note("connected", { to: "edge", stream: "site" });
+    note("connected", { to: "router" });
+    expect(snapshot().lastError).toMatchObject({ stream: "docs" });
+    expect(snapshot().lastError).not.toHaveProperty("overAt");
+    note("connected", { to: "edge", stream: "docs" });
+    expect(snapshot().lastError).toMatchObject({ overAt: START + SECOND });
+  });
+
+  it("that was said while the peer was there is not over when it comes again", () => {
+    const { note, snapshot, pass, connect } = makeClocked();
+    connect();
+    note("error", { code: "ERR_WAMP_REFUSED", message: "no", to: "router", ...event(1) });
+    pass(SECOND);
+    note("disconnected", { from: "router" });
+    note("connected", { to: "router" });
+    expect(snapshot().lastError).toMatchObject({ code: "ERR_WAMP_REFUSED" });
+    expect(snapshot().lastError).not.toHaveProperty("overAt");
+  });
+
   it.each([
     ["error", {}],
     ["connected", { to: "edge" }],
