@@ -1,5 +1,6 @@
 import { statusAnswer } from "../relay/control-messages.ts";
-import type { HopStatus, Status } from "../relay/status.ts";
+import type { Status } from "../relay/health.ts";
+import type { HopStatus } from "../relay/status.ts";
 import { type Command, EXIT } from "./command.ts";
 import { makeControlClient, RELAY_OPTIONS } from "./control-client.ts";
 import { when } from "./moment.ts";

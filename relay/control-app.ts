@@ -21,7 +21,7 @@ import type { Metrics } from "./metrics.ts";
 import type { Operations } from "./operations.ts";
 import { type EventName, type HeldEvent, QUEUE_STATES, type QueueState } from "./queue.ts";
 import type { Reports } from "./reports.ts";
-import type { Status } from "./status.ts";
+import type { Status } from "./health.ts";
 import { watchReports } from "./watch.ts";
 
 export interface ControlParts {

@@ -9,16 +9,26 @@
  * Dead letters do not make it bad: everything else flows, and a person must look at them anyway. They are told as
  * something that wants `attention`.
  */
-import type { HopStatus, Status } from "./status.ts";
+import type { Facts, HopStatus } from "./status.ts";
 
 /** Milliseconds: a new circuit through Tor takes seconds, a router's start half a minute. */
 export const FLOW_MS = 120_000;
 
-/** What health is judged by. */
-export type Facts = Omit<Status, "healthy" | "reasons" | "attention">;
+/** How the relay is, and what that is worth. */
+export interface Status extends Facts {
+  readonly healthy: boolean;
+  /** Why it is not healthy, as sentences. */
+  readonly reasons: readonly string[];
+  /** What somebody should look at, healthy or not, as sentences. */
+  readonly attention: readonly string[];
+}
 
-/** Why it is not healthy: nothing, when it is. */
-export function reasonsOf(facts: Facts): string[] {
+export function judge(facts: Facts): Status {
+  const reasons = reasonsOf(facts);
+  return { ...facts, healthy: reasons.length === 0, reasons, attention: attentionOf(facts) };
+}
+
+function reasonsOf(facts: Facts): string[] {
   const { at, hops, queue, canaries } = facts;
   const reasons = stuck(facts);
   const wantsBuilder = hops.some(({ hop, receipts }) => hop === "edge" && receipts !== false);
@@ -54,7 +64,7 @@ function absence({ hop, stream }: HopStatus): string {
 }
 
 /** What a person should look at all the same. */
-export function attentionOf({ at, hops, queue }: Facts): string[] {
+function attentionOf({ at, hops, queue }: Facts): string[] {
   const sentences = hops
     .filter((hop) => !hop.up && at - hop.since <= FLOW_MS)
     .map(

@@ -5,7 +5,7 @@
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import { type Journey, makeJourneys, type Step, STEPS } from "./journeys.ts";
 import type { Reports } from "./reports.ts";
-import type { Status } from "./status.ts";
+import type { Status } from "./health.ts";
 import { CIRCUIT_ERRORS } from "./upgrade-outcome.ts";
 
 export interface Metrics {

@@ -5,8 +5,9 @@ import type { Selection } from "../shared/drain.ts";
 import { OnionhookError } from "../shared/errors.ts";
 import type { DrainClient } from "./drain-client.ts";
 import type { OpenDrain } from "./drain-connection.ts";
+import { judge, type Status } from "./health.ts";
 import { type DeliveryQueue, type HeldEvent, QUEUE_STATES, type QueueState } from "./queue.ts";
-import type { QueueStatus, Status, StatusKeeper } from "./status.ts";
+import type { QueueStatus, StatusKeeper } from "./status.ts";
 
 /** Which events to send again. */
 export interface ReplayWish {
@@ -55,7 +56,7 @@ export function makeOperations({ queue, drains, status }: OperationsParts): Oper
   }
 
   return {
-    status: async () => status.snapshot(await takeStock(queue).catch(() => undefined)),
+    status: async () => judge(status.snapshot(await takeStock(queue).catch(() => undefined))),
     list: (state, limit) => queue.list(state, limit),
     find,
     async retry(events) {

@@ -1,5 +1,4 @@
-/** How the relay is: a pure fold over its reports. What of it is bad is in `health.ts`. */
-import { attentionOf, reasonsOf } from "./health.ts";
+/** How the relay is: a pure fold over its reports. `health.ts` judges it. */
 import { keyOf } from "./journeys.ts";
 import type { QueueState } from "./queue.ts";
 
@@ -45,14 +44,9 @@ export interface CanaryStatus {
   readonly where?: string;
 }
 
-export interface Status {
+export interface Facts {
   readonly at: number;
   readonly startedAt: number;
-  readonly healthy: boolean;
-  /** Why it is not healthy, as sentences. */
-  readonly reasons: readonly string[];
-  /** What somebody should look at, healthy or not, as sentences. */
-  readonly attention: readonly string[];
   readonly hops: readonly HopStatus[];
   /** Left out while the queue's store is away. */
   readonly queue?: QueueStatus;
@@ -68,7 +62,7 @@ export interface StatusKeeper {
   /** Takes note of a report. Never throws. */
   readonly note: (event: string, fields?: Readonly<Record<string, unknown>>) => void;
   /** How it is now. @param queue undefined while its store is away. */
-  readonly snapshot: (queue: QueueStatus | undefined) => Status;
+  readonly snapshot: (queue: QueueStatus | undefined) => Facts;
 }
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -177,7 +171,7 @@ export function makeStatus(now: () => number, streams: readonly string[] = []): 
     snapshot(queue) {
       const at = now();
       const oldestAt = Math.min(queue?.oldestAt ?? Infinity, ...underWay.values());
-      const facts = {
+      return {
         at,
         startedAt,
         hops: hops(),
@@ -187,8 +181,6 @@ export function makeStatus(now: () => number, streams: readonly string[] = []): 
         canaries: [...canaries.values()],
         ...(lastError && { lastError }),
       };
-      const reasons = reasonsOf(facts);
-      return { ...facts, healthy: reasons.length === 0, reasons, attention: attentionOf(facts) };
     },
   };
 }

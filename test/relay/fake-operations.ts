@@ -1,4 +1,5 @@
 /** An `Operations` of events in memory, for what stands on that port. */
+import { judge } from "../../relay/health.ts";
 import type { Operations, ReplayWish } from "../../relay/operations.ts";
 import { type HeldEvent, QUEUE_STATES, type QueueState } from "../../relay/queue.ts";
 import { makeStatus, type StatusKeeper } from "../../relay/status.ts";
@@ -42,7 +43,7 @@ export function makeFakeOperations(...held: HeldEvent[]): FakeOperations {
     held,
     wishes,
     keeper,
-    status: () => Promise.resolve(keeper.snapshot({ counts: counts() })),
+    status: () => Promise.resolve(judge(keeper.snapshot({ counts: counts() }))),
     list: (state, limit) => Promise.resolve(held.filter((event) => event.state === state).slice(0, limit)),
     find: (id) =>
       Promise.resolve(

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { FLOW_MS, span } from "../../relay/health.ts";
-import { makeStatus, type QueueStatus, type Status } from "../../relay/status.ts";
+import { FLOW_MS, judge, span, type Status } from "../../relay/health.ts";
+import { makeStatus, type QueueStatus } from "../../relay/status.ts";
 
 const NOTHING: QueueStatus = { counts: { waiting: 0, "in hand": 0, delayed: 0, received: 0, dead: 0 } };
 const START = Date.UTC(2026, 10, 21);
@@ -12,8 +12,8 @@ function makeClocked(streams?: readonly string[]) {
   const { note, snapshot } = makeStatus(() => time, streams);
   return {
     note,
-    snapshot: (queue: QueueStatus | undefined = NOTHING): Status => snapshot(queue),
-    away: () => snapshot(undefined),
+    snapshot: (queue: QueueStatus | undefined = NOTHING): Status => judge(snapshot(queue)),
+    away: () => judge(snapshot(undefined)),
     pass: (ms: number) => (time += ms),
     connect() {
       note("connected", { to: "edge", stream: "builder" });
