@@ -50,7 +50,7 @@ const UNKNOWN: BootstrapState = { progress: BOOTSTRAPPED, tag: "", summary: "" }
 export function readBootstrap(text: string): BootstrapState | undefined {
   const [, severity, rest = ""] = /^(NOTICE|WARN) BOOTSTRAP (.*)$/s.exec(text) ?? [];
   const words = new Map<string, string>();
-  for (const [, name = "", value = ""] of rest.matchAll(/([A-Z_]+)=("(?:[^"\\]|\\.)*"|\S*)/g))
+  for (const [, name = "", value = ""] of rest.matchAll(/(?:^| )([A-Z_]+)=("(?:[^"\\]|\\.)*"|\S*)/g))
     words.set(name, value.replace(/^"(.*)"$/s, "$1"));
   const progress = Number(words.get("PROGRESS") ?? Number.NaN);
   if (!Number.isInteger(progress) || progress < 0 || progress > BOOTSTRAPPED) return undefined;

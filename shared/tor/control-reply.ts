@@ -37,7 +37,7 @@ export interface ReplyState {
   readonly event: readonly ReplyLine[];
   /** The data block being read, if one is: it belongs to `owner`. */
   readonly block: { readonly owner: ReplyLine; readonly lines: readonly string[] } | undefined;
-  /** Bytes of the lines that are held. */
+  /** Bytes of the lines that are held, and {@link LINE_COST_BYTES} for each. */
   readonly held: number;
 }
 
@@ -47,6 +47,8 @@ export const NO_REPLY: ReplyState = { rest: "", answer: [], event: [], block: un
 const MAX_LINE_BYTES = 1024 * 1024;
 /** Bytes of the lines of what is not complete. The list of all relays, the longest answer of the public network, has 2 MB. */
 const MAX_HELD_BYTES = 32 * 1024 * 1024;
+/** Bytes that a line takes here beside its own: one without any takes these, too. */
+const LINE_COST_BYTES = 64;
 
 /**
  * Takes what was received (decoded as latin1) and gives the replies that are now complete.
@@ -72,7 +74,7 @@ export function readReplies(state: ReplyState, chunk: string): [ReplyState, Repl
   }
 
   for (const piece of pieces) {
-    held += bounded(piece, MAX_LINE_BYTES).length;
+    held += bounded(piece, MAX_LINE_BYTES).length + LINE_COST_BYTES;
     if (held > MAX_HELD_BYTES) throw notControl();
     if (block === undefined) {
       const { line, separator } = readLine(piece);

@@ -32,6 +32,12 @@ describe("readBootstrap", () => {
     expect(readBootstrap(text)).toBeUndefined();
   });
 
+  it("reads a word of the longest line in no time", () => {
+    const before = performance.now();
+    expect(readBootstrap(`${phase(7, "conn", "x")} ${"A".repeat(1024 * 1024)}`)?.progress).toBe(7);
+    expect(performance.now() - before).toBeLessThan(1000);
+  });
+
   it("passes on nothing that is not short and plain, and no address", () => {
     const long = readBootstrap(phase(1, "x".repeat(50), "y".repeat(100)));
     expect(long).toEqual({ progress: 1, tag: "", summary: "" });

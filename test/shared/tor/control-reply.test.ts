@@ -117,6 +117,10 @@ describe("readReplies", () => {
     ["a line", () => "x".repeat(64 * 1024)],
     ["a continuation", () => `250-${"x".repeat(64 * 1024)}\r\n`],
     ["a data block", (round: number) => `${round === 0 ? "250+a=\r\n" : ""}${"x".repeat(64 * 1024)}\r\n`],
+    [
+      "a data block of empty lines",
+      (round: number) => `${round === 0 ? "250+a=\r\n" : ""}${"\r\n".repeat(512 * 1024)}`,
+    ],
   ])("refuses %s without end, having held a bounded part of it", (_what, chunk) => {
     let state = NO_REPLY;
     let received = 0;
