@@ -127,7 +127,9 @@ async function handshake(socket: net.Socket, { request, answer, peer, stop }: Ha
         resolve();
       });
     });
-    const { method } = readSocksAnswer(answer.received);
+    const { method, rest } = readSocksAnswer(answer.received);
+    // SocksClient takes an address of any type, and then does not know where it ends.
+    if (rest === undefined) throw notSocks();
     if (request.proxy.password !== undefined && method === METHOD_NONE) throw notIsolated();
   } catch (error) {
     // A late 'error' has nobody to go to once the socket is given up.
@@ -164,6 +166,10 @@ function refusal(received: Buffer, peer: string): OnionhookError {
       hint: "Is Tor shutting down or starting?",
     });
   }
+  return notSocks();
+}
+
+function notSocks(): OnionhookError {
   return new OnionhookError("ERR_TOR_PROXY", "what answered does not speak SOCKS5 as Tor does", {
     hint: "Is this address really Tor's SocksPort?",
   });

@@ -220,6 +220,15 @@ describe("dial", () => {
     expect(error.hint).toContain("SocksPort");
   });
 
+  it("refuses a reply whose address is of no known type, for nobody knows where the stream would begin", async () => {
+    const packets = [Buffer.concat([reply(0, 9), Buffer.from("first bytes")])];
+    for (const isolation of [undefined, "drain"]) {
+      const { address } = await proxy({ packets });
+      const options = isolation === undefined ? {} : { isolation };
+      expect(await failure(dial(address, ONION, 80, options))).toMatchObject({ code: "ERR_TOR_PROXY" });
+    }
+  });
+
   it("gives up after its time, and tells a proxy that is silent from one that looks for a circuit", async () => {
     const { address } = await proxy({ packets: [] });
     const error = await failure(dial(address, ONION, 80, { timeoutMs: 500, peer: "the edge" }));
