@@ -69,11 +69,23 @@ export async function readCookie(path: Buffer): Promise<Buffer> {
   try {
     const stat = await file.stat();
     if (!stat.isFile()) throw badCookie("it is no file");
+    if (!isTorsOrOurs(stat))
+      throw badCookie("it belongs to another user, and to a group that this one is not in");
     if (stat.size !== COOKIE_BYTES) throw badCookie(`${stat.size} bytes instead of ${COOKIE_BYTES}`);
     return (await file.read(Buffer.alloc(COOKIE_BYTES), 0, COOKIE_BYTES, 0)).buffer;
   } finally {
     await file.close();
   }
+}
+
+/**
+ * Tor shows its cookie to its own user and at most to its group. What another user lets us read, that user may have
+ * written: whoever listens at Tor's port while Tor is away could name such a file, and pass for Tor.
+ */
+function isTorsOrOurs({ uid, gid }: { uid: number; gid: number }): boolean {
+  return (
+    uid === process.geteuid?.() || process.getegid?.() === gid || process.getgroups?.().includes(gid) === true
+  );
 }
 
 function badCookie(what: string, cause?: unknown): OnionhookError {

@@ -1,12 +1,15 @@
 import { execFileSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdir, symlink, writeFile } from "node:fs/promises";
+import { chown, mkdir, symlink, writeFile } from "node:fs/promises";
 import net from "node:net";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { cookiePath } from "../../../shared/tor/control-auth.ts";
 import { connectControl } from "../../../shared/tor/control.ts";
 import { COOKIE, fakeTorFolder, startFakeTor, type FakeTor, type FakeTorOptions } from "./fake-tor.ts";
+
+/** A user, and a group, that this one is not in: `nobody` of most systems. */
+const STRANGER = 65_534;
 
 let folder: string;
 let server: net.Server | undefined;
@@ -119,6 +122,23 @@ describe("connectControl", () => {
       retryable: true,
     });
   });
+
+  it.runIf(process.geteuid?.() === 0)(
+    "says nothing to whoever names a file of another user as Tor's cookie (needs root)",
+    async () => {
+      const cookieFile = join(folder, "other");
+      await writeFile(cookieFile, COOKIE, { mode: 0o644 });
+      await chown(cookieFile, STRANGER, STRANGER);
+      const address = await fakeTor({ cookieFile });
+      await expect(connectControl(address)).rejects.toMatchObject({ code: "ERR_TOR_CONTROL_AUTH" });
+      expect(lines).toEqual(["PROTOCOLINFO 1"]);
+      // Of Tor's user, whose group this user is in.
+      await chown(cookieFile, STRANGER, 0);
+      const control = await connectControl(address);
+      control.close();
+      await control.closed;
+    },
+  );
 
   it("says when nobody listens", async () => {
     const missing = { path: join(folder, "nobody") };
