@@ -1,33 +1,22 @@
 import { encodeBase64 } from "../shared/bytes.ts";
-import {
-  CLOSE,
-  DRAIN_SUBPROTOCOL,
-  HEARTBEAT_MS,
-  parseToEdge,
-  type Selection,
-  type ToEdge,
-} from "../shared/drain.ts";
+import { CLOSE, DRAIN_SUBPROTOCOL, parseToEdge, type ToEdge } from "../shared/drain.ts";
 import { describeError, OnionhookError } from "../shared/errors.ts";
-import { CANARY_TOPIC } from "../shared/topic.ts";
 import type { Alarm } from "./alarm.ts";
-import { storeCanary } from "./canary.ts";
 import {
   type Drain,
   fillWindow,
   type Input,
   type Open,
   type Output,
-  type Right,
   stepDrain,
   type Surroundings,
 } from "./drain.ts";
 import { isProven } from "./drain-proof.ts";
 import type { DrainSockets } from "./drain-sockets.ts";
+import { surroundingsOf } from "./drain-surroundings.ts";
+import { Leases } from "./leases.ts";
 import type { EventRow } from "./outbox-events.ts";
-import type { SelectionOf } from "./outbox-replays.ts";
-import { receiptFault } from "./receipt-check.ts";
-import { redeliver } from "./redelivery.ts";
-import { reportLeftOut, rowDamaged, type Stream } from "./stream.ts";
+import type { Stream } from "./stream.ts";
 
 const CHALLENGE_BYTES = 32;
 /** A new circuit of Tor's takes seconds; a socket is closed within 10 s, the alarm's delay included. */
@@ -36,33 +25,30 @@ const PROVE_MS = 9000;
 const PROVE_PAUSE_MS = 1000;
 /** Sockets that may wait to be proven: beyond, one of them makes room. */
 const MAX_UNPROVEN = 1000;
-/** After this long without a heartbeat, what a relay had is given to another. */
-const LEASE_MS = 4 * HEARTBEAT_MS + 10_000;
 /** Undone for longer, events are reported, once in this time. */
 const WAITING_MS = 60 * 60 * 1000;
 /** Purging costs a wake-up and an alarm's row: not for every event. */
 const PURGE_PAUSE_MS = 60 * 60 * 1000;
 /** How long a troublesome event is left alone: twice the first for each time, so 8 minutes when it is set aside. */
 const RETRY_MS = { first: 60_000, cap: 60 * 60 * 1000 };
-const DAY_MS = 24 * 60 * 60 * 1000;
 /** RFC 6455 §7.4.1. */
 const INTERNAL_ERROR = 1011;
 
 /**
- * How the relays empty a stream: their sockets, what each of them has, what makes trouble, and all that the
- * object's alarm is for.
+ * How the relays empty a stream: what comes and goes on their sockets, what makes trouble, and all that the object's
+ * alarm is for.
  */
 export class Drains {
   readonly #stream: Stream;
   readonly #sockets: DrainSockets;
   readonly #alarm: Alarm;
-  /** Events that went from one relay to another over a false receipt, since the object woke. */
-  readonly #passedOn = new Set<number>();
+  readonly #leases: Leases;
 
   constructor(stream: Stream, sockets: DrainSockets, alarm: Alarm) {
     this.#stream = stream;
     this.#sockets = sockets;
     this.#alarm = alarm;
+    this.#leases = new Leases(stream, sockets, alarm);
   }
 
   /** Takes a relay's WebSocket and challenges it. */
@@ -112,14 +98,14 @@ export class Drains {
       drain?.phase === "challenged" &&
       !!place &&
       (await isProven(message, drain, place, this.#stream.config));
-    return { type: "hello", relay, proven, resumed: proven && resume && this.#mayResume(relay) };
+    return { type: "hello", relay, proven, resumed: proven && resume && this.#leases.mayResume(relay) };
   }
 
   /** A relay that closes the socket itself leaves what it has to whoever connects next. */
   closed(socket: WebSocket, code: number, wasClean: boolean): void {
     const drain = this.#ended(socket);
-    if (wasClean && drain && !this.#isHere(drain.relay)) {
-      this.#setFree(drain.relay);
+    if (wasClean && drain && !this.#leases.isHere(drain.relay)) {
+      this.#leases.setFree(drain.relay);
       this.#sendOn();
     }
     // 1005 and 1006 stand for "no code" and must not be sent.
@@ -142,34 +128,13 @@ export class Drains {
     const [first, ...others] = drain.unstored;
     if (first) this.#addTrouble(first[0]);
     for (const [seq] of others) this.#stream.sql.noteUnstored(seq);
-    this.#noteAbsences(drain.whole ? drain.relay : undefined);
+    this.#leases.noteAbsences(drain.whole ? drain.relay : undefined);
     return drain;
-  }
-
-  /** Whether all that the relay has is known: what it did not say `stored` for was noted. */
-  #mayResume(relay: string): boolean {
-    const here = this.#sockets.open().find(([, drain]) => drain.relay === relay);
-    if (here) return here[1].whole;
-    return !this.#stream.sql.holders().includes(relay) || this.#stream.sql.isAbsenceKnown(relay);
-  }
-
-  #isHere(relay: string): boolean {
-    return this.#sockets.open().some(([, drain]) => drain.relay === relay);
-  }
-
-  /** Relays that have events and are not connected lose them after a while. `known`: it may resume until then. */
-  #noteAbsences(known?: string): void {
-    const until = Date.now() + LEASE_MS;
-    for (const relay of this.#stream.sql.holders()) {
-      if (this.#isHere(relay)) continue;
-      this.#stream.sql.setAbsent(relay, until, relay === known);
-      this.#alarm.arm(until);
-    }
   }
 
   /** After the object started: what was due, and who is gone. */
   start(): void {
-    this.#noteAbsences();
+    this.#leases.noteAbsences();
     // An alarm that is armed was for what is due first, and to find that out costs rows read.
     if (!this.#alarm.isArmed) this.#alarm.arm(this.#due(Date.now()));
   }
@@ -181,9 +146,12 @@ export class Drains {
     try {
       for (const [socket, since] of this.#sockets.unproven())
         if (since + PROVE_MS <= now) this.#close(socket, CLOSE.silent, "not proven in time");
-      this.#endSilent(now);
-      this.#noteAbsences();
-      for (const { relay, until } of this.#stream.sql.absences()) if (until <= now) this.#setFree(relay);
+      for (const [socket, { relay }] of this.#leases.silent(now)) {
+        this.#close(socket, CLOSE.silent, "no heartbeat");
+        this.#leases.setFree(relay);
+      }
+      this.#leases.noteAbsences();
+      this.#leases.endAbsences(now);
       const more = this.#stream.recipient && this.#stream.sql.purge(now - this.#stream.recipient.retentionMs);
       this.#sendOn();
       this.#reportWaiting(now);
@@ -200,36 +168,13 @@ export class Drains {
     if (waiting.events > 0) this.#stream.report("waiting", { stream: this.#stream.name, ...waiting });
   }
 
-  /** A relay that went silent matters only where another can have its events. */
-  #endSilent(now: number): void {
-    if (this.#stream.config.relays.size < 2) return;
-    for (const [socket, drain] of this.#sockets.open()) {
-      if (this.#sockets.heardAt(socket, drain) + LEASE_MS > now) continue;
-      this.#close(socket, CLOSE.silent, "no heartbeat");
-      this.#setFree(drain.relay);
-    }
-  }
-
-  #setFree(relay: string): void {
-    this.#stream.sql.clearAbsence(relay);
-    if (!this.#stream.sql.release(relay)) return;
-    for (const [socket, drain] of this.#sockets.open()) this.#sockets.keep(socket, { ...drain, freed: 0 });
-  }
-
   /** When the next thing is due; undefined: nothing is. */
   #due(now: number): number | undefined {
     const [oldest] = this.#sockets.unproven();
-    const holders =
-      this.#stream.config.relays.size > 1 && this.#stream.sql.hasUndone() ? this.#stream.sql.holders() : [];
-    const silent = this.#sockets
-      .open()
-      .filter(([, { relay }]) => holders.includes(relay))
-      .map(([socket, drain]) => this.#sockets.heardAt(socket, drain) + LEASE_MS);
     const oldestDone = this.#stream.sql.oldestDoneAt();
     const times = [
       oldest && Math.max(oldest[1] + PROVE_MS, now + PROVE_PAUSE_MS),
-      ...silent,
-      ...this.#stream.sql.absences().map(({ until }) => until),
+      ...this.#leases.ends(),
       this.#stream.sql.nextRetryAt(now),
       this.#stream.sql.hasUndone() ? now + WAITING_MS : undefined,
       oldestDone === undefined ? undefined : this.#purgeAt(oldestDone, now),
@@ -245,79 +190,12 @@ export class Drains {
 
   #surroundings(): Surroundings {
     const now = Date.now();
-    const ids = this.#stream.keyring?.ids ?? [];
-    /** A row that lost bytes is said once a day, and blocks nothing. */
-    const whole = (find: (after: number) => EventRow | undefined, from: number) => {
-      let row = find(from);
-      while (row && !this.#stream.sql.isWhole(row.seq)) {
-        reportLeftOut(this.#stream, row, rowDamaged());
-        this.#stream.sql.setAside(row.seq, now + DAY_MS);
-        row = find(row.seq);
-      }
-      return row;
-    };
-    return {
-      now,
-      receipts: this.#stream.recipient?.receipts !== false,
-      may: (relay) => this.#rightsOf(relay),
-      newest: () => this.#stream.sql.newestSeq(),
-      next: (relay, seq, resumed) =>
-        whole((after) => this.#stream.sql.nextFor(relay, after, ids, resumed), seq),
-      nextFreed: (seq) => whole((after) => this.#stream.sql.nextFreed(after, ids), seq),
-      nextReplay: (relay, [from, to]) =>
-        whole((after) => this.#stream.sql.nextReplay([after + 1, to], relay, ids), from - 1),
-      nextTrouble: (relay) => whole((after) => this.#stream.sql.nextTrouble(relay, after, ids, now), 0),
-      stored: (seq) => this.#stream.sql.clearTrouble(seq),
-      finish: (seq, receipt, relay) => {
-        const fault = this.#finish(seq, receipt);
-        if (fault !== undefined) this.#passOn(seq, relay);
-        return fault;
+    return surroundingsOf(this.#stream, now, {
+      finished: () => this.#alarm.arm(this.#purgeAt(now, now)),
+      refused: (seq, relay) => {
+        for (const [socket, drain] of this.#leases.passOn(seq, relay)) this.#fill(socket, drain);
       },
-      replayRanges: (of) => this.#stream.sql.replayRanges(inMs(of)),
-      redeliver: (of, after) => redeliver(this.#stream, inMs(of), after, now),
-      canary: (relay) => storeCanary(this.#stream, relay, now),
-    };
-  }
-
-  /** A recipient with keys for single topics only may have none for canaries. */
-  #rightsOf(relay: string): Right[] {
-    const { config, keyring } = this.#stream;
-    const rights: Right[] = [];
-    if (keyring?.forTopic(CANARY_TOPIC)) rights.push("canary");
-    if (config.relays.get(relay)?.redeliver) rights.push("redeliver");
-    return rights;
-  }
-
-  /** The event stays without the recipient's own receipt for exactly this event, unless that is known to give none. */
-  #finish(seq: number, receipt: string | undefined): string | undefined {
-    const row = this.#stream.sql.get(seq);
-    if (!row) return "ERR_UNKNOWN_EVENT";
-    if (row.done) return undefined;
-    if (this.#stream.recipient?.receipts !== false) {
-      const fault =
-        receipt === undefined
-          ? "ERR_RECEIPT_MISSING"
-          : receiptFault(receipt, this.#stream.name, row, this.#stream.keyring);
-      if (fault !== undefined) return fault;
-    }
-    const now = Date.now();
-    this.#stream.sql.markDone(seq, now);
-    this.#stream.sql.clearTrouble(seq);
-    this.#alarm.arm(this.#purgeAt(now, now));
-    if (row.topic !== CANARY_TOPIC)
-      this.#stream.report("done", { delivery: row.delivery, stream: this.#stream.name, seq });
-    return undefined;
-  }
-
-  /** What a relay brought a false receipt for, another relay may try; not for ever from one to the other. */
-  #passOn(seq: number, relay: string): void {
-    if (this.#stream.config.relays.size < 2 || this.#passedOn.has(seq)) return;
-    if (!this.#stream.sql.releaseOne(seq, relay)) return;
-    this.#passedOn.add(seq);
-    for (const [socket, drain] of this.#sockets.open()) {
-      if (drain.relay === relay) continue;
-      this.#fill(socket, { ...drain, freed: Math.min(drain.freed ?? seq - 1, seq - 1) });
-    }
+    });
   }
 
   #addTrouble(seq: number): void {
@@ -359,8 +237,7 @@ export class Drains {
   #sendEvent(socket: WebSocket, drain: Drain, row: EventRow, isReplay: boolean): void {
     const { seq, topic, delivery, bytes } = row;
     try {
-      if (drain.phase === "open") this.#stream.sql.lease(seq, drain.relay);
-      if (this.#stream.config.relays.size > 1) this.#alarm.arm(Date.now() + LEASE_MS);
+      if (drain.phase === "open") this.#leases.give(seq, drain.relay);
       const replay = isReplay ? { replay: true } : {};
       socket.send(JSON.stringify({ type: "event", seq, topic, delivery, bytes, ...replay }));
       for (const chunk of this.#stream.sql.chunks(seq)) socket.send(chunk);
@@ -400,8 +277,4 @@ export class Drains {
     this.#alarm.arm(now + WAITING_MS);
     this.#sendOn();
   }
-}
-
-function inMs(of: Selection): SelectionOf {
-  return "since" in of ? { since: Date.parse(of.since), until: Date.parse(of.until) } : of;
 }
