@@ -85,12 +85,21 @@ export function makeIntake(
     onKept(new Set(entries.map(({ event }) => event.delivery.stream)));
   }
 
-  function tell({ tag, event }: Opened): void {
+  function tell({ tag, event, rules: wanted }: Opened): void {
     const { id, stream, seq, redelivery } = event.delivery;
     const { topic, signature } = event;
     if (!unmarked.delete(tag)) {
       if (topic === CANARY_TOPIC) report("canary", { stream, seq });
-      else report("opened", { delivery: id, stream, seq, topic, redelivery, signature });
+      else
+        report("opened", {
+          delivery: id,
+          stream,
+          seq,
+          topic,
+          redelivery,
+          signature,
+          rules: wanted.length,
+        });
     }
     try {
       journal.eventTold(tag);

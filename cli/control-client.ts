@@ -8,8 +8,10 @@ import { errnoCode, OnionhookError } from "../shared/errors.ts";
 import { checkConfig, readConfigFile } from "../shared/host/config-file.ts";
 import { type Call, type Option, text } from "./command.ts";
 
-/** Where a relay's configuration is looked for: that of `npm start`, then that of the systemd unit. */
-const CONFIGS = ["./.onionhook/relay.json", "/etc/onionhook/relay.json"];
+/** What `npm start` writes. */
+export const LOCAL_CONFIG = "./.onionhook/relay.json";
+/** Where a relay's configuration is looked for: there, then where the systemd unit has it. */
+const CONFIGS = [LOCAL_CONFIG, "/etc/onionhook/relay.json"];
 /** Milliseconds for what the relay knows itself: its store lists ten thousand events in a second or two. */
 const GET_MS = 15_000;
 /** Milliseconds for what it does: the edge has 30 s to answer a replay, for each stream. */

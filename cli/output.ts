@@ -4,6 +4,8 @@ import type { Report } from "../shared/report.ts";
 /** Where a command's words go. With `json`, stdout holds JSON lines only and people's text goes to stderr. */
 export interface Output {
   json: boolean;
+  /** Somebody looks on: what is being done may be told, too. */
+  isTerminal: boolean;
   /** One event: a JSON line, or a line for people. */
   report: Report;
   /** Passes an event on as it came from a part; `at` is the part's own. JSON only. */
@@ -24,6 +26,7 @@ export function makeOutput({ json }: { json: boolean }): Output {
   };
   return {
     json,
+    isTerminal: !json && process.stdout.isTTY,
     forward,
     say,
     report(event, fields = {}) {

@@ -5,6 +5,8 @@ import { readSecretFile } from "../shared/host/key-file.ts";
 import { type Command, EXIT, required, text } from "./command.ts";
 import { examplePayload } from "./example-payload.ts";
 
+/** That of `npm start`. */
+export const DEFAULT_WEBHOOK = "http://127.0.0.1:8787/webhook/github";
 /** GitHub gives a receiver as long to answer. */
 const ANSWER_MS = 10_000;
 
@@ -76,7 +78,7 @@ export const send: Command = {
       type: "string",
       value: "URL",
       help: "the webhook",
-      default: "http://127.0.0.1:8787/webhook/github",
+      default: DEFAULT_WEBHOOK,
     },
     "secret-file": { type: "string", value: "FILE", help: "holds the webhook's secret, 0600" },
     delivery: { type: "string", value: "GUID", help: "the delivery's id; by default a new one" },

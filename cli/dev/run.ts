@@ -2,14 +2,17 @@
  * One run of `onionhook dev`: docs/architecture.md, "The one-command run". The `--json` events are a
  * contract; their names and fields stay.
  */
-import { join, relative } from "node:path";
+import { join, relative, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import * as v from "valibot";
 import packageJson from "../../package.json" with { type: "json" };
 import { OnionhookError } from "../../shared/errors.ts";
 import { lockFolder } from "../../shared/host/folder-lock.ts";
 import { EXIT } from "../command.ts";
+import { LOCAL_CONFIG } from "../control-client.ts";
 import { nowMs, type Output } from "../output.ts";
+import { DEFAULT_WEBHOOK } from "../send.ts";
+import { makeDeliveries } from "./deliveries.ts";
 import { prepareEdge } from "./edge.ts";
 import {
   BUILDER,
@@ -199,19 +202,29 @@ async function run(
       output.error(error);
     }
   }
-  sayNext(webhook, layout, output);
+  sayNext(webhook, paths.relay, layout, output);
+  if (output.isTerminal) stage.follow(makeDeliveries(output.say));
   return undefined;
 }
 
-function sayNext(webhook: string, layout: Layout, output: Output): void {
-  const { file } = layout.key("webhook");
-  const near = relative(process.cwd(), file);
-  const secret = near.startsWith("..") ? file : near;
+function sayNext(webhook: string, relay: string, layout: Layout, output: Output): void {
+  const secret = near(layout.key("webhook").file);
+  const url = webhook === DEFAULT_WEBHOOK ? "" : ` --url ${webhook}`;
+  const config = relay === resolve(LOCAL_CONFIG) ? "" : ` --config ${near(relay)}`;
+  const lines = output.isTerminal ? "; each delivery is a line here" : "";
   output.say(`
-next      the webhook is ${webhook}, its secret is in ${secret}
-          npm run send -- --url ${webhook} --secret-file ${secret}
+next      all of it goes on until ctrl-c${lines}. In a second terminal:
+          npm run send --${url} --secret-file ${secret}
+          npm run --silent onionhook -- status${config}
+          npm run --silent onionhook -- watch${config}
           curl -i ${webhook}
-          npm start -- --help · docs/        ctrl-c stops everything`);
+`);
+}
+
+/** As one types it. */
+function near(path: string): string {
+  const way = relative(process.cwd(), path);
+  return way.startsWith("..") ? path : way;
 }
 
 const refusal = v.object({ error: v.object({ message: v.string() }) });

@@ -18,7 +18,7 @@ export interface Stage {
   env: Readonly<Record<string, string>>;
   /** The run has been up: a part that dies from now on is started again for ever. */
   ready(): void;
-  follow(journey: Journey): void;
+  follow(journey: Pick<Journey, "note">): void;
   stop(): Promise<void>;
 }
 
@@ -26,7 +26,7 @@ export interface Stage {
 export function startStage(layout: Layout, output: Output, fail: (error: Error) => void): Stage {
   const mark = randomUUID();
   const env = { [MARK]: mark };
-  const journeys: Journey[] = [];
+  const journeys: Pick<Journey, "note">[] = [];
   let isReady = false;
   const watch = makeWatch(output, (event) => journeys.forEach((journey) => journey.note(event)));
   const processes = makeProcesses(env, layout.logs, {

@@ -39,6 +39,8 @@ export function makeWatch(output: Output, onEvent: (event: PartEvent) => void): 
   const kept: [string, PartEvent][] = [];
   const waiting = new Set<{ said: Said; resolve: (event: PartEvent) => void }>();
   const errors = new Map<string, PartEvent>();
+  /** Connections whose errors were told, as `PART PEER`. */
+  const troubled = new Set<string>();
   let errorsOut = false;
 
   function take(part: string, event: PartEvent): void {
@@ -48,7 +50,8 @@ export function makeWatch(output: Output, onEvent: (event: PartEvent) => void): 
     } else if (event.event === "error") {
       errors.set(part, event);
       if (errorsOut) tell(part, event);
-    }
+    } else if (event.event === "connected" && troubled.delete(linkOf(part, event)) && !output.json)
+      output.say(`  ${part.padEnd(8)} connected to the ${String(event["to"])} again`);
     kept.push([part, event]);
     if (kept.length > KEPT) kept.shift();
     for (const waiter of waiting) {
@@ -60,6 +63,7 @@ export function makeWatch(output: Output, onEvent: (event: PartEvent) => void): 
 
   function tell(part: string, event: PartEvent): void {
     output.forward({ ...event, part });
+    troubled.add(linkOf(part, event));
     if (!output.json)
       output.say(`  ${part.padEnd(8)} ${String(event["message"])} (${String(event["code"])})`);
   }
@@ -79,6 +83,11 @@ export function makeWatch(output: Output, onEvent: (event: PartEvent) => void): 
     },
     lastErrors: () => [...errors].map(([part, { code, message, hint }]) => ({ part, code, message, hint })),
   };
+}
+
+/** A builder's errors need not say which peer they are about: it has one. */
+function linkOf(part: string, { to = "router" }: PartEvent): string {
+  return `${part} ${String(to)}`;
 }
 
 function parse(line: string): PartEvent | undefined {

@@ -155,7 +155,7 @@ describe("the builder, at our router", () => {
       "both have receipts and one is built",
       () => receipts().length === 2 && told("built").length === 1,
     );
-    expect(told("opened")).toMatchObject([{ delivery: "delivery-1", signature: "verified" }]);
+    expect(told("opened")).toMatchObject([{ delivery: "delivery-1", signature: "verified", rules: 1 }]);
     expect(built()).toEqual(["docs 1"]);
   });
 
