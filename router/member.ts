@@ -21,10 +21,15 @@ export interface Member {
   end(reason: string, message: string | undefined): void;
 }
 
-/** A message as a frame. Text becomes bytes here, once, and not again for every receiver. */
+const utf8 = new TextEncoder();
+
+/**
+ * A message as a frame, in memory of its own: libraries and Node.js lay many into one piece, all of which each of
+ * them would keep for as long as it waits. Text becomes bytes here, once, and not again for every receiver.
+ */
 export function toFrame(serializer: Serializer, message: readonly unknown[]): Uint8Array {
   const frame = serializer.serialize(message);
-  return typeof frame === "string" ? Buffer.from(frame, "utf8") : frame;
+  return typeof frame === "string" ? utf8.encode(frame) : new Uint8Array(frame);
 }
 
 /** Sends a message that holds nothing of other clients, and so can always be serialised. */
