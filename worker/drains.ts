@@ -102,14 +102,18 @@ export class Drains {
   }
 
   /** A relay that closes the socket itself leaves what it has to whoever connects next. */
-  closed(socket: WebSocket, code: number, wasClean: boolean): void {
-    const drain = this.#ended(socket);
-    if (wasClean && drain && !this.#leases.isHere(drain.relay)) {
-      this.#leases.setFree(drain.relay);
-      this.#sendOn();
+  closed(socket: WebSocket, wasClean: boolean): void {
+    try {
+      const drain = this.#ended(socket);
+      if (wasClean && drain && !this.#leases.isHere(drain.relay)) {
+        this.#leases.setFree(drain.relay);
+        this.#sendOn();
+      }
+      // Not the peer's own code: one that must not be sent would throw, and the socket stay.
+      socket.close(1000);
+    } catch (error) {
+      this.#fail(socket, error);
     }
-    // 1005 and 1006 stand for "no code" and must not be sent.
-    socket.close(code === 1005 || code === 1006 ? 1000 : code);
   }
 
   broken(socket: WebSocket): void {

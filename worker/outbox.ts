@@ -119,8 +119,8 @@ export class Outbox extends DurableObject<Settings> {
     return this.#drains.hear(socket, frame);
   }
 
-  override webSocketClose(socket: WebSocket, code: number, _reason: string, wasClean: boolean): void {
-    this.#drains.closed(socket, code, wasClean);
+  override webSocketClose(socket: WebSocket, _code: number, _reason: string, wasClean: boolean): void {
+    this.#drains.closed(socket, wasClean);
   }
 
   override webSocketError(socket: WebSocket): void {

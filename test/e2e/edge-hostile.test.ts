@@ -638,6 +638,8 @@ describe("what wants to be a WebSocket", () => {
     { name: "of 2^63 − 1 bytes", frame: "\x82\xff\x7f\xff\xff\xff\xff\xff\xff\xff\0\0\0\0" },
     { name: "of 64 MiB", frame: "\x82\xff\0\0\0\0\x04\0\0\0\0\0\0\0" },
     { name: "of text that is not UTF-8", frame: "\x81\x81\0\0\0\0\xff" },
+    { name: "that closes with 1004, which nobody may send", frame: "\x88\x82\0\0\0\0\x03\xec" },
+    { name: "that closes with a code that there is not", frame: "\x88\x82\0\0\0\0\x13\x88" },
   ])("and then sends a frame $name is told to go", async ({ frame }) => {
     const connection = await edge.connect();
     void connection.send(upgrade("/drain", [SUBPROTOCOL]));

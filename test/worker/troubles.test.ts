@@ -204,7 +204,7 @@ describe("a row that lost bytes", () => {
 });
 
 describe("a store that fails", () => {
-  const full = (table: "events" | "chunks", when = "") =>
+  const full = (table: "events" | "chunks" | "troubles", when = "") =>
     `CREATE TRIGGER full BEFORE INSERT ON ${table} ${when} BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END`;
   const large = { body: `{"a":"${"x".repeat(3 * CHUNK_BYTES)}"}` };
 
@@ -243,6 +243,18 @@ describe("a store that fails", () => {
     for (const event of await relay.drain(2))
       expect(await relay.done(event.seq, receiptFor(event))).toEqual({ type: "accepted", seq: event.seq });
     expect((await deliver()).status).toBe(503);
+  });
+
+  it("keeps no socket whose relay left, though what was under way to it cannot be noted", async () => {
+    await deliver();
+    const relay = await RelaySocket.open();
+    await relay.drain(1);
+    await execInOutbox(full("troubles"));
+    await relay.leave();
+    await execInOutbox("DROP TRIGGER full");
+    expect(
+      (await (await RelaySocket.open("relay-one", { resume: true })).drain(1)).map(({ seq }) => seq),
+    ).toEqual([1]);
   });
 
   it("has no event missing on a socket when not even a relay's name can be written to it", async () => {
