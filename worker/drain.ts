@@ -96,7 +96,7 @@ export interface Surroundings {
   nextReplay(relay: string, range: SeqRange): EventRow | undefined;
   /** The first event on which connections kept ending and which may be tried again. */
   nextTrouble(relay: string): EventRow | undefined;
-  /** The relay has the event safe: it makes no trouble. */
+  /** The relay has safe what was under way to it: the event makes no trouble. */
   stored(seq: number): void;
   /** Marks the event done: `undefined`, or why that was refused. */
   finish(seq: number, receipt: string | undefined, relay: string): string | undefined;
@@ -127,7 +127,8 @@ export function stepDrain(drain: Drain, input: Input, around: Surroundings): [Dr
     case "credit":
       return fillWindow({ ...heard, window: input.events }, around);
     case "stored":
-      around.stored(input.seq);
+      // Of what was not sent here another relay may be known to lack it.
+      if (isIn(heard.unstored, input.seq)) around.stored(input.seq);
       return fillWindow(without(heard, input.seq), around);
     case "done": {
       const code = around.finish(input.seq, input.receipt, drain.relay);

@@ -274,6 +274,14 @@ describe("the table of states", () => {
     expect(outputs[1]).toEqual({ do: "send", message: { type: "welcome", receipts: false, may: [] } });
   });
 
+  it("believes that the relay stored what is under way to it, and nothing else", () => {
+    const stored: number[] = [];
+    const around: Surroundings = { ...surroundingsOf(3), stored: (seq) => stored.push(seq) };
+    const drain: Drain = { ...open, window: 1, cursor: 3, unstored: underWay(2) };
+    for (const seq of [1, 2, 3]) stepDrain(drain, { type: "stored", seq }, around);
+    expect(stored).toEqual([2]);
+  });
+
   it("notes when the relay was heard", () => {
     const around = { ...surroundingsOf(0), now: NOW + 5 };
     const [drain] = stepDrain(open, { type: "stored", seq: 1 }, around);

@@ -110,6 +110,17 @@ describe("a relay that comes back with all that it stored", () => {
     expect(await comesBack(true)).toEqual([2]);
   });
 
+  it("is sent what was under way also when another relay says that it stored that", async () => {
+    await deliverMany(2);
+    const one = await RelaySocket.open("relay-one");
+    await one.drain(10, 2);
+    await drop("relay-one");
+    const two = await RelaySocket.open("relay-two");
+    for (const seq of [1, 2]) two.send({ type: "stored", seq });
+    expect(await two.isQuiet()).toBe(true);
+    expect(await comesBack(true)).toEqual([1, 2]);
+  });
+
   it("is not kept from an event that was often under way behind another: only the first is set aside", async () => {
     await deliverMany(2);
     for (let times = 0; times < 3; times += 1) {
