@@ -74,6 +74,13 @@ const MAX_RETENTION_DAYS = 30;
 const DAY_MS = 24 * 60 * 60 * 1000;
 
 const name = v.pipe(v.string(), v.regex(NAME, `does not match ${NAME}`));
+const secretName = v.pipe(
+  v.string(),
+  v.regex(
+    /^[A-Z][A-Z0-9_]{0,63}$/,
+    "is no name of a secret: capitals, digits and _ were expected, never the secret",
+  ),
+);
 const eventName = v.pipe(v.string(), v.toLowerCase(), v.regex(/^[a-z][a-z0-9_]*$/, "is no event's name"));
 const login = v.pipe(v.string(), v.toLowerCase(), v.regex(/^[\w.-]+$/, "is no login"));
 const repository = v.pipe(
@@ -109,7 +116,7 @@ const bindings = v.object({
     v.record(
       name,
       v.strictObject({
-        secrets: oneOrTwo(v.string()),
+        secrets: oneOrTwo(secretName),
         hook_ids: restriction(v.pipe(v.number(), v.safeInteger())),
         repositories: restriction(repository),
         organizations: restriction(login),
@@ -179,7 +186,7 @@ export function parseConfig(env: Settings): EdgeConfig {
     RECIPIENTS: env.RECIPIENTS,
     RELAYS: env.RELAYS,
   };
-  const result = v.safeParse(bindings, given);
+  const result = v.safeParse(bindings, given, { message: withoutValue });
   const secretsOf = v.safeParse(bindings.entries.SOURCES, given.SOURCES);
   const secrets = new Map(
     Object.values(secretsOf.success ? secretsOf.output : {}).flatMap((source) =>
@@ -236,6 +243,11 @@ function parseSecret(env: object, binding: string): { secret?: string; fault?: s
   return secret.length < MIN_SECRET_LENGTH
     ? { fault: `shorter than ${MIN_SECRET_LENGTH} characters` }
     : { secret };
+}
+
+/** In place of valibot's own messages, which repeat what they found: a secret may stand anywhere by mistake. */
+function withoutValue({ expected, type }: v.BaseIssue<unknown>): string {
+  return expected === "never" ? "is not known" : `${expected ?? type} was expected`;
 }
 
 /** A key for every topic stands under a prefix that nobody wrote: `shorthand`. */

@@ -116,6 +116,22 @@ describe("the edge's settings", () => {
       says: "SECRET_B: missing: set it with wrangler secret put SECRET_B",
     },
     {
+      name: "a source with a secret in place of its name",
+      settings: { SOURCES: { a: { secrets: SECRET } } },
+      says: "SOURCES.a.secrets.0: is no name of a secret",
+    },
+    {
+      name: "a source that is a secret",
+      settings: { SOURCES: { a: SECRET } },
+      says: "SOURCES.a: Object was expected",
+    },
+    { name: "a secret for all sources", settings: { SOURCES: SECRET }, says: "SOURCES: Object was expected" },
+    {
+      name: "a secret where a number belongs",
+      settings: { SOURCES: { a: { secrets: "SECRET_A", hook_ids: [SECRET] } } },
+      says: "SOURCES.a.hook_ids.0: number was expected",
+    },
+    {
       name: "a source without secrets",
       settings: { SOURCES: { a: { secrets: [] } } },
       says: "SOURCES.a.secrets: is empty",
@@ -138,7 +154,7 @@ describe("the edge's settings", () => {
     {
       name: "a setting that is not known",
       settings: { SOURCES: { a: { secrets: "SECRET_A", repos: ["a/b"] } } },
-      says: "SOURCES.a.repos: ",
+      says: "SOURCES.a.repos: is not known",
     },
     { name: "no box key", settings: { EDGE_BOX_KEY: undefined }, says: "EDGE_BOX_KEY: missing" },
     {
