@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
 import * as v from "valibot";
-import { checkConfig } from "../shared/host/config-file.ts";
+import { makeConfig } from "../shared/host/config-file.ts";
 import { readKeyFile, readSecretFile } from "../shared/host/key-file.ts";
 import { checkUrl } from "../shared/host/websocket-url.ts";
 import { parseKey } from "../shared/keys.ts";
@@ -78,33 +78,39 @@ export interface BuilderConfig extends TorSetting {
  * @throws OnionhookError `ERR_CONFIG`, `ERR_KEY_FILE`, `ERR_KEY`, `ERR_TOR_ADDRESS`; those of websocket-url.ts
  */
 export function parseConfig(json: unknown, folder: string): BuilderConfig {
-  const config = checkConfig("builder", schema, json);
-  const torSetting = parseTorSetting(config.tor, config.tor_control);
-  checkUrl(config.router.url, torSetting.tor, "router.url");
-  const at = (path: string) => resolve(folder, path);
-  const { url, realm, authid, key_file } = config.router;
-  const [boxKeyFile, ...olderFiles] =
-    typeof config.box_key_file === "string" ? [config.box_key_file] : config.box_key_file;
-  const boxKey = (file: string) => readKeyFile(at(file), "box", "box_key_file");
-  return {
-    dataDir: at(config.data_dir),
-    ...torSetting,
-    router: { url, realm, authid, seed: readKeyFile(at(key_file), "sign", "router.key_file") },
-    boxSecrets: [boxKey(boxKeyFile), ...olderFiles.map(boxKey)],
-    edgeBoxPublic: parseKey(config.edge_box_public, "box", "public", "edge_box_public"),
-    relayBoxPublic:
-      config.relay_box_public === undefined
-        ? undefined
-        : parseKey(config.relay_box_public, "box", "public", "relay_box_public"),
-    share: config.share,
-    webhookSecret:
-      config.webhook_secret_file === undefined
-        ? undefined
-        : readSecretFile(at(config.webhook_secret_file), "webhook_secret_file"),
-    rules: config.rules.map(({ timeout_seconds, directory, ...rest }) => ({
-      ...rest,
-      directory: at(directory),
-      timeoutMs: timeout_seconds * 1000,
-    })),
-  };
+  return makeConfig("builder", schema, json, (config, setting) => {
+    const at = (path: string) => resolve(folder, path);
+    const { tor, edge_box_public, relay_box_public, webhook_secret_file } = config;
+    const { url, realm, authid, key_file } = config.router;
+    setting(() => checkUrl(url, tor !== "none", "router.url"));
+    const [boxKeyFile, ...olderFiles] =
+      typeof config.box_key_file === "string" ? [config.box_key_file] : config.box_key_file;
+    const boxKey = (file: string) => setting(() => readKeyFile(at(file), "box", "box_key_file"));
+    return {
+      dataDir: at(config.data_dir),
+      ...setting(() => parseTorSetting(tor, config.tor_control)),
+      router: {
+        url,
+        realm,
+        authid,
+        seed: setting(() => readKeyFile(at(key_file), "sign", "router.key_file")),
+      },
+      boxSecrets: [boxKey(boxKeyFile), ...olderFiles.map(boxKey)],
+      edgeBoxPublic: setting(() => parseKey(edge_box_public, "box", "public", "edge_box_public")),
+      relayBoxPublic:
+        relay_box_public === undefined
+          ? undefined
+          : setting(() => parseKey(relay_box_public, "box", "public", "relay_box_public")),
+      share: config.share,
+      webhookSecret:
+        webhook_secret_file === undefined
+          ? undefined
+          : setting(() => readSecretFile(at(webhook_secret_file), "webhook_secret_file")),
+      rules: config.rules.map(({ timeout_seconds, directory, ...rest }) => ({
+        ...rest,
+        directory: at(directory),
+        timeoutMs: timeout_seconds * 1000,
+      })),
+    };
+  });
 }

@@ -1,7 +1,7 @@
 /** router.json: docs/configuration.md. */
 import { resolve } from "node:path";
 import * as v from "valibot";
-import { checkConfig, readConfigFile } from "../shared/host/config-file.ts";
+import { makeConfig, readConfigFile, type ReadSetting } from "../shared/host/config-file.ts";
 import { readKeyFile } from "../shared/host/key-file.ts";
 import { parseKey } from "../shared/keys.ts";
 import { parseLocalAddress, type LocalAddress } from "../shared/tor/local-socket.ts";
@@ -78,22 +78,21 @@ const schema = v.strictObject({ crossbar: v.string(), onion: v.optional(onion) }
 /** @throws OnionhookError `ERR_CONFIG`, `ERR_CONFIG_FILE`, `ERR_KEY`, `ERR_KEY_FILE`, `ERR_TOR_ADDRESS` */
 export function readRouterConfig(path: string): RouterFile {
   const { json, folder } = readConfigFile(path);
-  const config = checkConfig("router", schema, json);
-  return {
+  return makeConfig("router", schema, json, (config, setting) => ({
     crossbar: resolve(folder, config.crossbar),
-    onion: config.onion && readOnion(config.onion, folder),
-  };
+    onion: config.onion && readOnion(config.onion, folder, setting),
+  }));
 }
 
-function readOnion(config: v.InferOutput<typeof onion>, folder: string): OnionConfig {
+function readOnion(config: v.InferOutput<typeof onion>, folder: string, setting: ReadSetting): OnionConfig {
   const { open, pow, max_streams: maxStreams, introduction_grace_seconds: graceSeconds } = config;
   return {
-    control: parseLocalAddress(config.control, "onion.control", "control"),
-    seed: readKeyFile(resolve(folder, config.key_file), "onion-service", "onion.key_file"),
+    control: setting(() => parseLocalAddress(config.control, "onion.control", "control")),
+    seed: setting(() => readKeyFile(resolve(folder, config.key_file), "onion-service", "onion.key_file")),
     clients: Object.fromEntries(
       Object.entries(config.clients).map(([name, key]) => [
         name,
-        parseKey(key, "onion-client", "public", `onion.clients.${name}`),
+        setting(() => parseKey(key, "onion-client", "public", `onion.clients.${name}`)),
       ]),
     ),
     open,

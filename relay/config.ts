@@ -1,7 +1,7 @@
 import { join, resolve } from "node:path";
 import * as v from "valibot";
 import { NAME } from "../shared/delivery.ts";
-import { checkConfig } from "../shared/host/config-file.ts";
+import { makeConfig } from "../shared/host/config-file.ts";
 import { readKeyFile } from "../shared/host/key-file.ts";
 import { checkUrl } from "../shared/host/websocket-url.ts";
 import { parseKey } from "../shared/keys.ts";
@@ -69,42 +69,47 @@ export interface RelayConfig extends TorSetting {
  * @throws OnionhookError `ERR_CONFIG`, `ERR_KEY_FILE`, `ERR_KEY`, `ERR_TOR_ADDRESS`; those of websocket-url.ts
  */
 export function parseConfig(json: unknown, folder: string): RelayConfig {
-  const { data_dir, tor, tor_control, edge, router, queue, replay, canary_seconds, control } = checkConfig(
-    "relay",
-    schema,
-    json,
-  );
-  const torSetting = parseTorSetting(tor, tor_control);
-  checkUrl(edge.url, torSetting.tor, "edge.url");
-  checkUrl(router.url, torSetting.tor, "router.url");
-  const key = (path: string, field: string) => readKeyFile(resolve(folder, path), "sign", field);
-  const boxKey = replay && readKeyFile(resolve(folder, replay.box_key_file), "box", "replay.box_key_file");
-  return {
-    dataDir: resolve(folder, data_dir),
-    ...torSetting,
-    edge: {
-      url: edge.url,
-      relay: edge.relay,
-      seed: key(edge.key_file, "edge.key_file"),
-      streams: edge.streams,
-    },
-    router: {
-      url: router.url,
-      realm: router.realm,
-      authid: router.authid,
-      seed: key(router.key_file, "router.key_file"),
-    },
-    queue: { url: queue.url, maxBytes: queue.max_bytes },
-    replay: replay &&
-      boxKey && {
-        sharedKeys: Object.entries(replay.builders).map(([name, text]) =>
-          sharedKey(parseKey(text, "box", "public", `replay.builders.${name}`), boxKey),
+  return makeConfig("relay", schema, json, (config, setting) => {
+    const { data_dir, tor, tor_control, edge, router, queue, replay, canary_seconds, control } = config;
+    const url = (text: string, field: string) => {
+      setting(() => checkUrl(text, tor !== "none", field));
+      return text;
+    };
+    const key = (path: string, kind: "sign" | "box", field: string) =>
+      setting(() => readKeyFile(resolve(folder, path), kind, field));
+    return {
+      dataDir: resolve(folder, data_dir),
+      ...setting(() => parseTorSetting(tor, tor_control)),
+      edge: {
+        url: url(edge.url, "edge.url"),
+        relay: edge.relay,
+        seed: key(edge.key_file, "sign", "edge.key_file"),
+        streams: edge.streams,
+      },
+      router: {
+        url: url(router.url, "router.url"),
+        realm: router.realm,
+        authid: router.authid,
+        seed: key(router.key_file, "sign", "router.key_file"),
+      },
+      queue: { url: queue.url, maxBytes: queue.max_bytes },
+      replay: replay && {
+        sharedKeys: sharedWith(
+          Object.entries(replay.builders).map(([name, text]) =>
+            setting(() => parseKey(text, "box", "public", `replay.builders.${name}`)),
+          ),
+          key(replay.box_key_file, "box", "replay.box_key_file"),
         ),
       },
-    canaryMs: canary_seconds * 1000,
-    control: {
-      socket: resolve(folder, control.socket ?? join(data_dir, "control.sock")),
-      metricsPort: control.metrics_port,
-    },
-  };
+      canaryMs: canary_seconds * 1000,
+      control: {
+        socket: resolve(folder, control.socket ?? join(data_dir, "control.sock")),
+        metricsPort: control.metrics_port,
+      },
+    };
+  });
+}
+
+function sharedWith(builders: readonly Uint8Array[], boxKey: Uint8Array): Uint8Array[] {
+  return builders.map((builder) => sharedKey(builder, boxKey));
 }

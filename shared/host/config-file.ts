@@ -28,19 +28,65 @@ export function readConfigFile(path: string): { json: unknown; folder: string } 
   }
 }
 
+/** Reads a setting. When that throws, it is one of the faults of the configuration, and the others are looked for, too. */
+export type ReadSetting = <Value>(read: () => Value) => Value;
+
 /**
- * Checks a program's configuration against its schema, all faults of form at once.
- * @throws OnionhookError `ERR_CONFIG`, naming for each fault the key, what was found and what was expected.
+ * A program's configuration: of its schema, as `make` reads it. All faults come at once: those of form, and what is wrong with
+ * each address, key and key file.
+ * @param make what it returns is dropped when there was a fault; what a faulty `setting` gives is undefined then.
+ * @throws OnionhookError `ERR_CONFIG`, naming for each fault the key, what was found and what was expected; the only fault
+ * that there is, when a setting's reading threw it.
+ */
+export function makeConfig<Schema extends v.GenericSchema, Config>(
+  program: string,
+  schema: Schema,
+  json: unknown,
+  make: (config: v.InferOutput<Schema>, setting: ReadSetting) => Config,
+): Config {
+  const { success, output, issues = [] } = v.safeParse(schema, json, { message: faultOf });
+  const faults: OnionhookError[] = [];
+  const isWhole = () => success && faults.length === 0;
+  const setting: ReadSetting = (read) => {
+    try {
+      return read();
+    } catch (error) {
+      if (error instanceof OnionhookError) faults.push(error);
+      else if (isWhole()) throw error;
+      // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- what is made of it is dropped
+      return undefined as never;
+    }
+  };
+  try {
+    // Where the form is wrong this is as much of it as there is.
+    const config = make(output, setting);
+    if (isWhole()) return config;
+  } catch (error) {
+    // Else it stumbled over a fault, which is told.
+    if (isWhole()) throw error;
+  }
+  const [first, ...others] = faults;
+  if (success && first !== undefined && others.length === 0) throw first;
+  throw faulty(program, [
+    ...issues.map((issue) => `${v.getDotPath(issue) ?? "the file"}: ${issue.message}`),
+    ...faults.map(({ message, hint }) => (hint === undefined ? message : `${message}\n    ${hint}`)),
+  ]);
+}
+
+/**
+ * Checks the form of a program's configuration alone.
+ * @throws OnionhookError `ERR_CONFIG` as {@link makeConfig}
  */
 export function checkConfig<Schema extends v.GenericSchema>(
   program: string,
   schema: Schema,
   json: unknown,
 ): v.InferOutput<Schema> {
-  const result = v.safeParse(schema, json, { message: faultOf });
-  if (result.success) return result.output;
-  const faults = result.issues.map((issue) => `${v.getDotPath(issue) ?? "the file"}: ${issue.message}`);
-  throw new OnionhookError(
+  return makeConfig(program, schema, json, (config) => config);
+}
+
+function faulty(program: string, faults: readonly string[]): OnionhookError {
+  return new OnionhookError(
     "ERR_CONFIG",
     `the ${program}'s configuration has ${faults.length} fault(s)\n  ${faults.join("\n  ")}`,
     {

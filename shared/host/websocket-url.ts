@@ -2,20 +2,20 @@ import { isIP } from "node:net";
 import { OnionhookError } from "../errors.ts";
 import { isOnionAddress } from "../tor/onion-keys.ts";
 import { socksError } from "../tor/socks-reply.ts";
-import type { SocksProxy } from "../tor/socks.ts";
 
 /** Tor's reply for an onion address that is none: the words are the same when we find it ourselves. */
 const BAD_ONION_ADDRESS = 0xf6;
 
 /**
  * What may be dialled, as far as URL and configuration alone decide it: asked at the start, and again before each dial.
+ * @param isThroughTor false where the configuration's `tor` is `none`
  * @param name what has this URL, for errors: a setting, or "the edge"
  * @throws OnionhookError `ERR_NOT_LOOPBACK`; `ERR_PLAIN_WEBSOCKET`; `ERR_TOR_ONION_ADDRESS`
  */
-export function checkUrl(url: string, tor: SocksProxy | "none", name: string): void {
+export function checkUrl(url: string, isThroughTor: boolean, name: string): void {
   const { protocol, hostname } = new URL(url);
   if (protocol === "ws+unix:" || isLoopback(hostname)) return;
-  if (tor === "none") {
+  if (!isThroughTor) {
     throw new OnionhookError(
       "ERR_NOT_LOOPBACK",
       `without Tor only loopback addresses are dialled, and ${name} is elsewhere`,

@@ -110,7 +110,7 @@ export async function openWebSocket(target: WebSocketTarget): Promise<WebSocket>
 
 /** The stream below TLS and WebSocket: through Tor, or, where that is the choice, to this machine only. */
 async function dialFor({ url, peer, tor, isolation, signal }: WebSocketTarget): Promise<Socket> {
-  checkUrl(url, tor, peer);
+  checkUrl(url, tor !== "none", peer);
   const { protocol, hostname, port, pathname } = new URL(url);
   // ws's form of a unix socket is ws+unix:PATH:/REQUEST.
   if (protocol === "ws+unix:") return connect({ path: pathname.split(":")[0] ?? "" });

@@ -70,6 +70,12 @@ describe("router.json", () => {
     expect(() => read({ key_file: "none.key" })).toThrow(/^onion\.key_file: .*none\.key cannot be read/);
   });
 
+  it("names all that is at fault at once", () => {
+    const faults = { control: "9051", key_file: "none.key", clients: { relay, builder: "no key" }, pw: {} };
+    for (const name of ["onion.control is", "onion.key_file: ", "onion.clients.builder is", "onion.pw: "])
+      expect(() => read(faults)).toThrow(name);
+  });
+
   it("refuses another kind of key for a client, by the client's name, without repeating it", () => {
     const wamp = makeKey(folder, "relay-wamp").public["key"] ?? "";
     expect(() => read({ clients: { relay: wamp } })).toThrow(

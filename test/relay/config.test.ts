@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -79,7 +79,7 @@ describe("the relay's configuration", () => {
   ])("refuses edge and router at %s with %j before anything is dialled", (url, changes, code, hint) => {
     const { router } = json({});
     for (const [field, config] of [
-      ["edge.url", json({ url })],
+      ["edge.url", { ...json({ url }), router: { ...router, url: "ws://127.0.0.1/" } }],
       ["router.url", { ...json({ url: "ws://127.0.0.1/" }), router: { ...router, url } }],
     ] as const)
       expect(() => parseConfig({ ...config, ...changes }, folder)).toThrow(
@@ -98,6 +98,53 @@ describe("the relay's configuration", () => {
       /^replay\.box_key_file: .*relay\.key holds a secret key of kind sign/,
     );
   });
+
+  it("names all that is at fault at once, form, addresses, keys and key files, each with its remedy", () => {
+    writeSecretFile(join(folder, "open.key"), formatKey("sign", "secret", new Uint8Array(32).fill(5)));
+    chmodSync(join(folder, "open.key"), 0o644);
+    const config = {
+      ...json({ url: "ws://abc.onion/", key_file: "none.key" }),
+      tor: "/run/tor/socks",
+      router: { url: "ws://example.org/", realm: "r", authid: "relay", key_file: "open.key" },
+      replay: { box_key_file: "relay.key", builders: { one: "no key", two: "onionhook-box-public:AAAA" } },
+      canary_second: 1,
+    };
+    expect(faultsOf(config)).toEqual([
+      expect.stringMatching(/^canary_second: is not a key of this file$/),
+      expect.stringMatching(/^tor is .*\n {4}Write an IP address/),
+      expect.stringMatching(/edge\.url is not valid\n {4}Copy the address again/),
+      expect.stringMatching(/^edge\.key_file: .*none\.key cannot be read \(ENOENT\)\n {4}make keys/),
+      expect.stringMatching(/router\.url is elsewhere\n {4}use wss:/),
+      expect.stringMatching(
+        /^router\.key_file: .*open\.key can be read by others\n {4}chmod 600 .*open\.key$/,
+      ),
+      expect.stringMatching(/^replay\.builders\.one is no key of ours/),
+      expect.stringMatching(/^replay\.builders\.two has 3 bytes/),
+      expect.stringMatching(/^replay\.box_key_file: .* holds a secret key of kind sign/),
+    ]);
+  });
+
+  it("names what can be known of a file whose form is another", () => {
+    const { edge, ...others } = json({});
+    expect(faultsOf({ ...others, edge: { ...edge, url: 7 }, tor: "tor:9050" })).toEqual([
+      "edge.url: a string was expected, found 7",
+      expect.stringMatching(/^tor is "tor:9050"/),
+    ]);
+    expect(faultsOf(others)).toEqual(["edge: is missing"]);
+    expect(faultsOf(null)).toEqual(["the file: an object was expected, found null"]);
+  });
+
+  /** The lines of each fault. */
+  function faultsOf(config: unknown): string[] {
+    try {
+      parseConfig(config, folder);
+    } catch (error) {
+      expect(error).toMatchObject({ code: "ERR_CONFIG" });
+      const [, ...faults] = String(error).split(/\n {2}(?! )/);
+      return faults;
+    }
+    return [];
+  }
 
   it("says which setting is no address of Tor's", () => {
     expect(() => parseConfig({ ...json({}), tor: "/run/tor/socks" }, folder)).toThrow(
