@@ -41,8 +41,8 @@ const schema = v.strictObject({
     key_file: v.string(),
   }),
   box_key_file: v.union(
-    [v.string(), v.tuple([v.string(), v.string()])],
-    "a file, or a list of two, was expected",
+    [v.string(), v.tupleWithRest([v.string()], v.string())],
+    "a file, or a list of files, the current one first, was expected",
   ),
   edge_box_public: v.string(),
   relay_box_public: v.optional(v.string()),
@@ -61,7 +61,7 @@ export interface BuilderConfig extends TorSetting {
   dataDir: string;
   /** `seed`: Ed25519, of WAMP-cryptosign. */
   router: { url: string; realm: string; authid: string; seed: Uint8Array };
-  /** The current one first; two while it is being changed. */
+  /** The current one first; several while it is being changed, or where topics have keys of their own. */
   boxSecrets: readonly [Uint8Array, ...Uint8Array[]];
   edgeBoxPublic: Uint8Array;
   /** Without it the relay cannot be asked for what is missing. */

@@ -42,6 +42,24 @@ describe("the builder's configuration", () => {
     expect([Buffer.from(relayBoxPublic ?? []), share]).toEqual([Buffer.from(relay.publicKey), true]);
   });
 
+  it("takes as many box keys as there are, the current one first", () => {
+    writeSecretFile(join(folder, "old.key"), formatKey("box", "secret", new Uint8Array(32).fill(5)));
+    const secrets = (box_key_file: string | string[]) =>
+      parse({ box_key_file }).boxSecrets.map(([first]) => first);
+    expect(secrets("box.key")).toEqual([4]);
+    expect(secrets(["old.key", "box.key", "old.key"])).toEqual([5, 4, 5]);
+  });
+
+  it("names all that is at fault at once", () => {
+    const faults = {
+      router: { ...router, key_file: "none.key" },
+      edge_box_public: "no key",
+      tor: "tor:9050",
+    };
+    for (const name of ["router.key_file: ", "edge_box_public is no key", 'tor is "tor:9050"'])
+      expect(() => parse(faults)).toThrow(name);
+  });
+
   it("may name Tor's control port; without it Tor is asked nothing", () => {
     expect(parse({}).torControl).toBeUndefined();
     expect(parse({ tor_control: "127.0.0.1:9051" }).torControl).toEqual({ host: "127.0.0.1", port: 9051 });
@@ -69,9 +87,14 @@ describe("the builder's configuration", () => {
     ],
     ["a key that there is not", { onoin: {} }, "onoin: is not a key of this file"],
     [
-      "a list of one box key",
-      { box_key_file: ["a"] },
-      "box_key_file: a file, or a list of two, was expected",
+      "a list of no box key",
+      { box_key_file: [] },
+      "box_key_file: a file, or a list of files, the current one first, was expected",
+    ],
+    [
+      "a box key that is not there in a list",
+      { box_key_file: ["box.key", "none.key"] },
+      "none.key cannot be",
     ],
     [
       "a box key that is not there",
