@@ -124,7 +124,7 @@ function authText(onion: string, secret: Uint8Array): string {
   } catch (cause) {
     if (!(cause instanceof RangeError)) throw cause;
     throw new OnionhookError("ERR_USAGE", "--onion is no onion address", {
-      hint: "56 letters and digits and .onion; the router's host prints it: keys new router-onion",
+      hint: "copy it again: 56 letters and digits, of which some check the others, and .onion; the router's host prints it: keys new router-onion",
       cause,
     });
   }

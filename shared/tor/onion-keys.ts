@@ -14,7 +14,7 @@ const VERSION = Buffer.of(3);
 /** Bytes of the checksum inside an address. */
 const CHECKSUM_BYTES = 2;
 /** An address without `.onion`: 35 bytes in base32. */
-const ADDRESS_PATTERN = /^[a-z2-7]{56}$/;
+const SERVICE_NAME = /^[a-z2-7]{56}$/;
 
 /** DER of a PKCS#8 private key up to its 32 bytes (RFC 8410): Node takes no raw private keys. */
 const PKCS8_PREFIX = {
@@ -34,8 +34,13 @@ export function onionAddress(seed: Uint8Array): string {
 
 /** Whether it is the address of an onion service, below which there may be names: Tor looks at none of them. */
 export function isOnionAddress(hostname: string): boolean {
-  const name = /^(?:.+\.)?([a-z2-7]{56})\.onion$/.exec(hostname)?.[1];
-  return name !== undefined && serviceName(fromBase32(name).subarray(0, KEY_BYTES)) === name;
+  const name = /^(?:.+\.)?([^.]+)\.onion$/.exec(hostname)?.[1];
+  return name !== undefined && isServiceName(name);
+}
+
+/** Whether checksum and version are those of the key in it. */
+function isServiceName(name: string): boolean {
+  return SERVICE_NAME.test(name) && serviceName(fromBase32(name).subarray(0, KEY_BYTES)) === name;
 }
 
 /** The address without `.onion`. */
@@ -109,12 +114,12 @@ export function clientAuthLine(publicKey: Uint8Array): string {
 
 /**
  * What stands in a file `*.auth_private` of Tor's ClientOnionAuthDir. Secret: mode 0600.
- * @param onion with or without `.onion`
- * @throws RangeError when `onion` is not a v3 address
+ * @param onion in any case, with or without `.onion`
+ * @throws RangeError when `onion` is not the address of an onion service
  */
 export function clientAuthFile(onion: string, secret: Uint8Array): string {
-  const name = onion.replace(/\.onion$/, "");
-  if (!ADDRESS_PATTERN.test(name)) throw new RangeError("onion: expected 56 characters a-z 2-7");
+  const name = onion.toLowerCase().replace(/\.onion$/, "");
+  if (!isServiceName(name)) throw new RangeError("onion: expected the address of an onion service");
   return `${name}:descriptor:x25519:${base32(bytes32(secret, "secret"))}\n`;
 }
 

@@ -169,16 +169,16 @@ describe("onionhook", () => {
     it("writes what the Tor of relay or builder needs, 0600, and never over another file", async () => {
       const keys = join(folder, "keys");
       await onionhook("keys", "new", "relay-onion", "router-onion", "--dir", keys);
-      const onion = `${"a".repeat(56)}.onion`;
       const write = () =>
-        onionhook("keys", "tor-client", "relay-onion", "--dir", keys, "--onion", onion, "--out", folder);
+        onionhook("keys", "tor-client", "relay-onion", "--dir", keys, "--onion", ROUTER, "--out", folder);
       const { code, stdout } = await write();
       expect(code).toBe(0);
       const file = join(folder, "relay-onion.auth_private");
       expect(stdout).toContain(file);
       expect(statSync(file).mode & 0o777).toBe(0o600);
       const text = readFileSync(file, "utf8");
-      expect(text).toMatch(/^a{56}:descriptor:x25519:[A-Z2-7]{52}\n$/);
+      expect(text.split(":")[0]).toBe(ROUTER.replace(".onion", ""));
+      expect(text).toMatch(/^[a-z2-7]{56}:descriptor:x25519:[A-Z2-7]{52}\n$/);
       expect(stdout).not.toContain(text.trim().split(":")[3]);
       expect((await write()).stderr).toContain("exists and is not overwritten");
     });
@@ -204,10 +204,16 @@ describe("onionhook", () => {
       expect(stderr).toContain(message);
     });
 
-    it("refuses what is no onion address, and does not repeat the key", async () => {
+    it.each([
+      ["another name", "example.org"],
+      ["one of version 2", "expyuzz4wqqyqhjn.onion"],
+      ["one with a wrong character", ROUTER.replace(/^./, (first) => (first === "a" ? "b" : "a"))],
+      // The version is in the last 8 bits: `d` for 3.
+      ["one of another version", ROUTER.replace(/d\.onion$/, "e.onion")],
+    ])("refuses what is no onion address, %s, and does not repeat the key", async (_what, onion) => {
       await onionhook("keys", "new", "relay-onion", "--dir", folder);
       const args = ["keys", "tor-client", "relay-onion", "--dir", folder, "--out", folder];
-      const { code, stdout, stderr } = await onionhook(...args, "--onion", "example.org");
+      const { code, stdout, stderr } = await onionhook(...args, "--onion", onion);
       expect(code).toBe(2);
       expect(stderr).toContain("--onion is no onion address (ERR_USAGE)");
       const [, secret = "none"] = readFileSync(join(folder, "relay-onion.key"), "utf8").trim().split(":");

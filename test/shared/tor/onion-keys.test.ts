@@ -61,11 +61,13 @@ describe("onion keys", () => {
   });
 
   it("writes an .auth_private file, with and without .onion", () => {
-    const name = "a".repeat(56);
+    const address = onionAddress(Buffer.alloc(32));
+    const name = address.replace(".onion", "");
     const expected = `${name}:descriptor:x25519:${"A".repeat(52)}\n`;
-    expect(clientAuthFile(name, Buffer.alloc(32))).toBe(expected);
-    expect(clientAuthFile(`${name}.onion`, Buffer.alloc(32))).toBe(expected);
-    expect(() => clientAuthFile("short.onion", Buffer.alloc(32))).toThrow(RangeError);
+    for (const written of [name, address, address.toUpperCase()])
+      expect(clientAuthFile(written, Buffer.alloc(32)), written).toBe(expected);
+    for (const none of ["short.onion", "a".repeat(56), `www.${address}`, `${address}.onion`, "", ".onion"])
+      expect(() => clientAuthFile(none, Buffer.alloc(32)), none).toThrow(RangeError);
   });
 
   it.each([0, 1])(
