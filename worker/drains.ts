@@ -148,6 +148,8 @@ export class Drains {
     this.#alarm.rang();
     const now = Date.now();
     try {
+      // First, since a full store has no room for what follows.
+      const more = this.#stream.recipient && this.#stream.sql.purge(now - this.#stream.recipient.retentionMs);
       for (const [socket, since] of this.#sockets.unproven())
         if (since + PROVE_MS <= now) this.#close(socket, CLOSE.silent, "not proven in time");
       for (const [socket, { relay }] of this.#leases.silent(now)) {
@@ -156,7 +158,6 @@ export class Drains {
       }
       this.#leases.noteAbsences();
       this.#leases.endAbsences(now);
-      const more = this.#stream.recipient && this.#stream.sql.purge(now - this.#stream.recipient.retentionMs);
       this.#sendOn();
       this.#reportWaiting(now);
       this.#alarm.arm(more ? now : this.#due(now));

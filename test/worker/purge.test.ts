@@ -8,7 +8,7 @@ import { deliver } from "./deliver.ts";
 import { bindings } from "./parties.ts";
 import { receiptFor } from "./receipts.ts";
 import { RelaySocket } from "./relay-socket.ts";
-import { outbox, rowsOf, storedEvents } from "./stored.ts";
+import { execInOutbox, outbox, rowsOf, storedEvents } from "./stored.ts";
 
 const HOUR_MS = 60 * 60 * 1000;
 const DAY_MS = 24 * HOUR_MS;
@@ -75,6 +75,20 @@ describe("a done event", () => {
     expect(await seqs()).toEqual([1, 2, 3, 4]);
     await ringAllUntil(DAY_MS / 2 + 3 * HOUR_MS);
     expect(await seqs()).toEqual([1, 4]);
+  });
+
+  it("goes though the store is so full that not even a relay's absence can be noted", async () => {
+    for (let count = 0; count < 3; count += 1) await deliver();
+    const relay = await RelaySocket.open();
+    const [first] = await relay.drain(3);
+    await relay.done(1, receiptFor(first));
+    await execInOutbox(
+      "CREATE TRIGGER full BEFORE INSERT ON absences BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END",
+    );
+    await relay.leave();
+    letPass(7 * DAY_MS);
+    await runDurableObjectAlarm(outbox());
+    expect(await seqs()).toEqual([2, 3]);
   });
 
   it("goes though the object was away when its time came", async () => {
