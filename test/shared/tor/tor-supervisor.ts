@@ -12,12 +12,20 @@ export interface TorSupervisor {
   onRestart: (name: string) => void;
   /** SIGKILL to the process of that name; resolves when it is dead. */
   kill(name: string): Promise<void>;
+  /** Stops the process of that name, whose connections stay open, or lets it go on. */
+  freeze(name: string): void;
+  thaw(name: string): void;
   /** Processes that run now. */
   readonly pids: number[];
 }
 
 export function makeTorSupervisor(): TorSupervisor {
   const running = new Map<string, ChildProcess>();
+  const childOf = (name: string): ChildProcess => {
+    const child = running.get(name);
+    if (child === undefined) throw new Error(`${name} does not run`);
+    return child;
+  };
   const supervisor: TorSupervisor = {
     onRestart: () => undefined,
     spawn(name, argv) {
@@ -48,12 +56,13 @@ export function makeTorSupervisor(): TorSupervisor {
       };
     },
     async kill(name) {
-      const child = running.get(name);
-      if (child === undefined) throw new Error(`${name} does not run`);
+      const child = childOf(name);
       const dead = new Promise((resolve) => child.once("exit", resolve));
       child.kill("SIGKILL");
       await dead;
     },
+    freeze: (name) => void childOf(name).kill("SIGSTOP"),
+    thaw: (name) => void childOf(name).kill("SIGCONT"),
     get pids() {
       return [...running.values()].map((child) => child.pid ?? 0);
     },
