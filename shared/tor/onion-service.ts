@@ -26,38 +26,18 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { OnionhookError, describeError } from "../errors.ts";
 import type { Report } from "../report.ts";
+import { addOnion, addOnionCommand, countClients, type OnionAccess, type OnionForm } from "./add-onion.ts";
 import { BOOTSTRAPPED, type BootstrapState, followBootstrap, stuck } from "./bootstrap.ts";
 import { connectControl, type Control } from "./control.ts";
-import { isLocalAddress, isPort, localAddressText, type LocalAddress } from "./local-socket.ts";
-import { clientAuthText, onionAddress, onionKeyBlob } from "./onion-keys.ts";
+import type { LocalAddress } from "./local-socket.ts";
+import { onionAddress } from "./onion-keys.ts";
 
-export interface OnionAccess {
-  /** x25519 public keys, 32 bytes each, of those who may connect. */
-  readonly clients: readonly Uint8Array[];
-  /** Must be said when there are no clients: anybody who knows the address may connect. */
-  readonly open?: boolean;
-}
+export type { PowDefence } from "./add-onion.ts";
 
-/** Tor's HiddenServicePoWQueueRate and -Burst: how many are let in per second, and at once. */
-export interface PowDefence {
-  readonly queueRate: number;
-  readonly queueBurst: number;
-}
-
-export interface OnionServiceOptions {
+export interface OnionServiceOptions extends OnionForm {
   /** The control port of the tor that serves it. */
   control: LocalAddress;
-  /** ed25519 seed, 32 bytes: the same seed is the same address. Secret. */
-  seed: Uint8Array;
-  /** The port under the onion address. */
-  virtualPort: number;
-  /** Where connections go: a unix socket, or a port of this machine's loopback. */
-  target: LocalAddress;
   access: OnionAccess;
-  /** Lets those in first who did more work, while more come than are let in. */
-  pow?: PowDefence | undefined;
-  /** Connections at a time on one circuit; a circuit with more is closed. Any number when left out. */
-  maxStreams?: number | undefined;
   /**
    * Milliseconds that introduction points may be missing before the service is added anew. Default
    * {@link INTRODUCTION_GRACE_MS}; 6000 is right for the private network, where circuits take no time.
@@ -102,7 +82,7 @@ const INTRODUCTION_GRACE_MS = 30_000;
 export function publishOnionService(options: OnionServiceOptions): OnionService {
   const { report, introductionGraceMs: graceMs = INTRODUCTION_GRACE_MS } = options;
   const address = onionAddress(options.seed);
-  let addOnion = addOnionCommand(options, options.access);
+  let command = addOnionCommand(options, options.access);
   let changing = new AbortController();
   const closing = new AbortController();
   const signal =
@@ -119,7 +99,7 @@ export function publishOnionService(options: OnionServiceOptions): OnionService 
       for (;;) {
         const stop = AbortSignal.any([signal, changing.signal]);
         const uploaded = descriptorUploaded(control, address, bootstrap, stop);
-        const added = add(control, addOnion, options);
+        const added = addOnion(control, command, options.pow);
         try {
           // oxlint-disable-next-line no-await-in-loop
           await Promise.all([uploaded, added]);
@@ -149,7 +129,7 @@ export function publishOnionService(options: OnionServiceOptions): OnionService 
       let isPublished = false;
       try {
         await publishOnce(() => {
-          if (isPublished) report("clients", { allowed: countClients(addOnion) });
+          if (isPublished) report("clients", { allowed: countClients(command) });
           else report("published", {});
           isPublished = true;
           pause = FIRST_PAUSE_MS;
@@ -178,8 +158,8 @@ export function publishOnionService(options: OnionServiceOptions): OnionService 
     },
     update(access) {
       const next = addOnionCommand(options, access);
-      if (next === addOnion) return;
-      addOnion = next;
+      if (next === command) return;
+      command = next;
       if (!signal.aborted) published = makePublished();
       changing.abort();
       changing = new AbortController();
@@ -196,21 +176,6 @@ function makePublished(): PromiseWithResolvers<void> {
   // Whoever does not wait for it need not handle its failure either.
   published.promise.catch(() => undefined);
   return published;
-}
-
-/** @throws OnionhookError `ERR_TOR_POW` when Tor does not know that defence */
-async function add(control: Control, addOnion: string, { pow }: OnionServiceOptions): Promise<void> {
-  try {
-    await control.command(addOnion);
-  } catch (error) {
-    const isRefused = error instanceof OnionhookError && error.code === "ERR_TOR_CONTROL" && !error.retryable;
-    if (pow === undefined || !isRefused) throw error;
-    throw new OnionhookError("ERR_TOR_POW", "this tor does not publish with the proof-of-work defence", {
-      hint: "ADD_ONION has it from tor 0.4.9.2 on. Leave onion.pow out, or publish with HiddenServiceDir: docs/onion.md.",
-      retryable: true,
-      cause: error,
-    });
-  }
 }
 
 /** Counts uploads only that began after this was called: one that was on its way names older introduction points. */
@@ -264,53 +229,4 @@ async function introductionsLost(
     const circuits = (await control.getInfo("circuit-status")).split("\n");
     if (circuits.filter(isOurs).length >= INTRODUCTION_POINTS) completeAt = performance.now();
   }
-}
-
-/** Holds the service's secret key. The same access gives the same command, in whatever order it names clients. */
-function addOnionCommand(options: OnionServiceOptions, { clients, open = false }: OnionAccess): string {
-  const { seed, virtualPort, target, pow, maxStreams } = options;
-  if (!isPort(virtualPort)) throw new RangeError("virtualPort: 1 to 65535");
-  if (!isLoopback(target)) throw new RangeError("target: expected a loopback address, or an absolute path");
-  // Arguments of ADD_ONION end at a space and cannot be quoted, and the control port speaks ASCII.
-  if ("path" in target && !/^[\x21-\x7e]+$/.test(target.path)) {
-    throw new OnionhookError(
-      "ERR_TOR_ONION_TARGET",
-      "Tor cannot be told of a socket whose path has spaces, or other characters than ASCII's",
-      { hint: "Give the socket behind the onion service another path." },
-    );
-  }
-  if (clients.length === 0 && !open) {
-    throw new OnionhookError(
-      "ERR_TOR_ONION_OPEN",
-      "an onion service without clients would be open to anybody",
-      {
-        hint: "Give the public key of every client, or say that it is to be open.",
-      },
-    );
-  }
-  const flags = ["DiscardPK"];
-  if (clients.length > 0) flags.push("V3Auth");
-  if (maxStreams !== undefined) flags.push("MaxStreamsCloseCircuit");
-  const keys = [...new Set(clients.map(clientAuthText))].toSorted((a, b) => (a < b ? -1 : 1));
-  return [
-    `ADD_ONION ${onionKeyBlob(seed)} Flags=${flags.join(",")}`,
-    ...(maxStreams === undefined ? [] : [`MaxStreams=${maxStreams}`]),
-    ...(pow === undefined
-      ? []
-      : [`PoWDefensesEnabled=1 PoWQueueRate=${pow.queueRate} PoWQueueBurst=${pow.queueBurst}`]),
-    `Port=${virtualPort},${localAddressText(target)}`,
-    ...keys.map((key) => `${CLIENT}${key}`),
-  ].join(" ");
-}
-
-const CLIENT = "ClientAuthV3=";
-
-function countClients(addOnion: string): number {
-  return addOnion.split(CLIENT).length - 1;
-}
-
-/** The service's target is on this machine: Tor would happily forward to any other. */
-function isLoopback(target: LocalAddress): boolean {
-  if (!isLocalAddress(target)) return false;
-  return "path" in target || target.host === "::1" || target.host.startsWith("127.");
 }
