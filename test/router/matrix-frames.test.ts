@@ -213,8 +213,8 @@ describeRouters("after joining", (router) => {
   describe.each(SERIALIZERS)("over %s", (serializer) => {
     it.each(MESSAGES)("%s, from the %s", async (_what, authid, message, expected) => {
       const client = await router.join(authid, serializer);
-      const said = await answerTo(client, () => client.send(message));
-      expect(inWords(said)).toBe(router.expected(expected));
+      const words = router.expected(expected);
+      expect(inWords(await answerTo(client, () => client.send(message), words))).toBe(words);
       client.end();
     });
 
@@ -224,8 +224,8 @@ describeRouters("after joining", (router) => {
       async (_what, _only, kind, data, expected) => {
         const client = await router.join("relay", serializer);
         const binary = kind === "other" ? !client.serializer.binary : client.serializer.binary;
-        const said = await answerTo(client, () => client.ws.send(data, { binary }));
-        expect(inWords(said)).toBe(router.expected(expected));
+        const words = router.expected(expected);
+        expect(inWords(await answerTo(client, () => client.ws.send(data, { binary }), words))).toBe(words);
         client.end();
       },
       30_000,

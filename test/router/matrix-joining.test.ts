@@ -154,16 +154,16 @@ describeRouters("joining", (router) => {
   describe.each(SERIALIZERS)("over %s", (serializer) => {
     it.each([...HELLOS, ...OUT_OF_TURN])("beginning with %s", async (_what, message, expected) => {
       const client = await router.dial(serializer);
-      const said = await answerTo(client, () => client.send(message));
-      expect(inWords(said)).toBe(router.expected(expected));
+      const words = router.expected(expected);
+      expect(inWords(await answerTo(client, () => client.send(message), words))).toBe(words);
       client.end();
     });
 
     it.each(ANSWERS)("answering the challenge with %s", async (_what, message, expected) => {
       const client = await router.dial(serializer);
       const challenge = await challengeFor(client);
-      const said = await answerTo(client, () => client.send(message(challenge)));
-      expect(inWords(said)).toBe(router.expected(expected));
+      const words = router.expected(expected);
+      expect(inWords(await answerTo(client, () => client.send(message(challenge)), words))).toBe(words);
       client.end();
     });
   });
