@@ -32,7 +32,7 @@ export interface PublisherParts {
 
 /** Milliseconds that a try goes on after a builder's refusal: another builder's receipt may be on its way. */
 const AFTER_REFUSAL_MS = 500;
-/** On top of {@link RECEIPT_MS}, for a large event to go up and down again: 128 KiB/s is a slow onion circuit. */
+/** On top of {@link RECEIPT_MS}, for an event and those ahead of it to go up and down again: 128 KiB/s is a slow onion circuit. */
 const RECEIPT_MS_PER_BYTE = 2 * (1000 / (128 * 1024));
 
 /** Events of which is remembered that they were first when a session ended; another relay may have delivered them. */
@@ -43,6 +43,7 @@ interface Try {
   readonly stream: string;
   readonly seq: number;
   readonly tag: string;
+  readonly bytes: number;
   readonly step: (input: LifeInput) => void;
   /** Whether the router has acknowledged it. */
   readonly isPublished: () => boolean;
@@ -62,6 +63,12 @@ export function makePublisher({ report, givesReceipts, onAudience }: PublisherPa
   const hasBuilders = (): boolean => (listening?.audience.builders.length ?? 0) > 0;
   const isReady = (stream: string): boolean =>
     hasBuilders() || (listening !== undefined && !givesReceipts(stream));
+
+  function bytesUnderWay(): number {
+    let sum = 0;
+    for (const { bytes } of tries) sum += bytes;
+    return sum;
+  }
 
   function onWord({ kwargs }: WampEvent): void {
     const receipt = v.safeParse(receiptMessage, kwargs);
@@ -105,7 +112,7 @@ export function makePublisher({ report, givesReceipts, onAudience }: PublisherPa
     const started = performance.now();
     const { promise: settled, resolve: settle } = Promise.withResolvers<Outcome>();
     let life = stepLife({ at: "held" }, { type: "start" }, before);
-    let timer = setTimeout(onTimeout, RECEIPT_MS + sealed.length * RECEIPT_MS_PER_BYTE);
+    let timer: NodeJS.Timeout | undefined;
 
     function onTimeout(): void {
       step({ type: "timeout", othersPassed: (passedAt.get(stream) ?? -Infinity) > started });
@@ -121,10 +128,19 @@ export function makePublisher({ report, givesReceipts, onAudience }: PublisherPa
     }
 
     // Before publishing: a receipt may overtake the router's acknowledgement.
-    const mine: Try = { stream, seq, tag: sealTag(sealed), step, isPublished: () => life.at === "published" };
+    const mine: Try = {
+      stream,
+      seq,
+      tag: sealTag(sealed),
+      bytes: sealed.length,
+      step,
+      isPublished: () => life.at === "published",
+    };
     tries.add(mine);
+    const receipts = givesReceipts(stream);
+    // Without a receipt to wait for, the router's acknowledgement is the end, for which the session has a time of its own.
+    if (receipts) timer = setTimeout(onTimeout, RECEIPT_MS + bytesUnderWay() * RECEIPT_MS_PER_BYTE);
     try {
-      const receipts = givesReceipts(stream);
       const eligible = current.audience.eligible(stream);
       const [heardBefore] = await Promise.all([
         // Before it is published: whoever subscribes after that does not get it.

@@ -235,11 +235,46 @@ describe("a builder that is silent", () => {
     await vi.advanceTimersByTimeAsync(8000);
     expect(outcome).toEqual(later(false, 10_000));
   });
+
+  it("is given more time behind a large event", async () => {
+    const { publisher, builder } = await startWith(silence);
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
+    const sealed = Buffer.concat([plainEvent(1).sealed, Buffer.alloc(2 * 1024 * 1024)]);
+    const ended: number[] = [];
+    for (const event of [plainEvent(1, "docs", { sealed }), plainEvent(2)])
+      void publisher.publish(event, fresh).then(() => ended.push(event.seq));
+    await vi.waitFor(() => expect(builder.seen).toEqual(["docs-1", "docs-2"]));
+    await vi.advanceTimersByTimeAsync(35_000);
+    expect(ended).toEqual([]);
+    await vi.advanceTimersByTimeAsync(8000);
+    expect(ended).toEqual([1, 2]);
+  });
 });
 
 describe("where no receipts are given", () => {
   const to = (topic: string) => ({ match: "exact", topic: `webhook.github.${topic}` }) as const;
   const heard: Outcome = { kind: "received", receipt: undefined };
+
+  it("an event that the router is slow to acknowledge is not published again", async () => {
+    const { promise: acknowledged, resolve: acknowledge } = Promise.withResolvers<void>();
+    const { bed, publisher, afterChange } = await start({
+      givesReceipts: false,
+      through: (session) => ({
+        ...session,
+        async publish(...args) {
+          await session.publish(...args);
+          await acknowledged;
+        },
+      }),
+    });
+    const listener = await afterChange(() => startBuilderPeer(bed, silence, to("push")));
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
+    const outcome = publisher.publish(plainEvent(1), fresh);
+    await vi.waitFor(() => expect(listener.seen).toEqual(["docs-1"]));
+    await vi.advanceTimersByTimeAsync(15_000);
+    acknowledge();
+    expect(await outcome).toEqual(heard);
+  });
 
   it("an event is received when somebody subscribed to its topic, else tried later, until somebody does", async () => {
     const { bed, publisher, afterChange, audience } = await start({ givesReceipts: false });
