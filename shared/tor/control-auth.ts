@@ -6,7 +6,7 @@
  * service's secret key.
  */
 import { createHmac, timingSafeEqual } from "node:crypto";
-import { constants } from "node:fs";
+import { constants, type Stats } from "node:fs";
 import { open } from "node:fs/promises";
 import { OnionhookError, errnoCode } from "../errors.ts";
 import type { Reply } from "./control-reply.ts";
@@ -69,8 +69,8 @@ export async function readCookie(path: Buffer): Promise<Buffer> {
   try {
     const stat = await file.stat();
     if (!stat.isFile()) throw badCookie("it is no file");
-    if (!isTorsOrOurs(stat))
-      throw badCookie("it belongs to another user, and to a group that this one is not in");
+    if (!isKeptFromStrangers(stat))
+      throw badCookie("everybody may read it, or it is of another user and group");
     if (stat.size !== COOKIE_BYTES) throw badCookie(`${stat.size} bytes instead of ${COOKIE_BYTES}`);
     return (await file.read(Buffer.alloc(COOKIE_BYTES), 0, COOKIE_BYTES, 0)).buffer;
   } finally {
@@ -79,13 +79,15 @@ export async function readCookie(path: Buffer): Promise<Buffer> {
 }
 
 /**
- * Tor shows its cookie to its own user and at most to its group. What another user lets us read, that user may have
- * written: whoever listens at Tor's port while Tor is away could name such a file, and pass for Tor.
+ * Tor shows its cookie to its own user and at most to its group, never to everybody. Whoever listens at Tor's port while
+ * Tor is away names the file, and would pass for Tor with any whose bytes it knows, or has written itself. Who is in
+ * this user's groups still can.
  */
-function isTorsOrOurs({ uid, gid }: { uid: number; gid: number }): boolean {
-  return (
-    uid === process.geteuid?.() || process.getegid?.() === gid || process.getgroups?.().includes(gid) === true
-  );
+function isKeptFromStrangers({ mode, uid, gid }: Stats): boolean {
+  const isOpen = (mode & constants.S_IRWXO) !== 0;
+  const isOurs =
+    uid === process.geteuid?.() || gid === process.getegid?.() || process.getgroups?.().includes(gid);
+  return !isOpen && isOurs === true;
 }
 
 function badCookie(what: string, cause?: unknown): OnionhookError {

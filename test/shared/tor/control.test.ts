@@ -91,7 +91,7 @@ describe("connectControl", () => {
 
   it("finds a cookie whose path has quotes and backslashes", async () => {
     const cookieFile = join(folder, 'a "quoted" \\ path');
-    await writeFile(cookieFile, COOKIE);
+    await writeFile(cookieFile, COOKIE, { mode: 0o600 });
     const control = await connectControl(await fakeTor({ cookieFile }));
     control.close();
     await control.closed;
@@ -99,7 +99,7 @@ describe("connectControl", () => {
 
   it("opens a cookie whose path is not UTF-8, escaped in octal", async () => {
     const path = Buffer.concat([Buffer.from(`${folder}/`), Buffer.of(0xff, 0xe9), Buffer.from(" é\t")]);
-    await writeFile(path, COOKIE);
+    await writeFile(path, COOKIE, { mode: 0o600 });
     const escaped = [...path].map((byte) => `\\${byte.toString(8).padStart(3, "0")}`).join("");
     const auth = `AUTH METHODS=SAFECOOKIE COOKIEFILE="${escaped}"`;
     const control = await connectControl(await fakeTor({ auth }));
@@ -109,7 +109,8 @@ describe("connectControl", () => {
 
   it.each([
     ["is not there", async () => {}],
-    ["is too short", (path: string) => writeFile(path, "short")],
+    ["is too short", (path: string) => writeFile(path, "short", { mode: 0o600 })],
+    ["is everybody's to read", (path: string) => writeFile(path, COOKIE, { mode: 0o604 })],
     ["has no end", (path: string) => symlink("/dev/zero", path)],
     ["is a pipe that nobody writes to", async (path: string) => void execFileSync("mkfifo", [path])],
     ["is a folder", (path: string) => mkdir(path)],
@@ -127,7 +128,7 @@ describe("connectControl", () => {
     "says nothing to whoever names a file of another user as Tor's cookie (needs root)",
     async () => {
       const cookieFile = join(folder, "other");
-      await writeFile(cookieFile, COOKIE, { mode: 0o644 });
+      await writeFile(cookieFile, COOKIE, { mode: 0o640 });
       await chown(cookieFile, STRANGER, STRANGER);
       const address = await fakeTor({ cookieFile });
       await expect(connectControl(address)).rejects.toMatchObject({ code: "ERR_TOR_CONTROL_AUTH" });

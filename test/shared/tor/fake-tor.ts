@@ -79,7 +79,7 @@ export async function startFakeTor(
   });
   server.listen(path);
   await once(server, "listening");
-  await writeFile(join(folder, "cookie"), COOKIE);
+  await writeFile(join(folder, "cookie"), COOKIE, { mode: 0o600 });
   const drop = () => {
     for (const socket of sockets) socket.destroy();
   };
