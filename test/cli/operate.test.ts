@@ -292,19 +292,19 @@ describe("onionhook replay", () => {
 describe("onionhook watch", () => {
   it("prints a line an event, and ends with 0 when it is told to", async () => {
     const { report, socket } = await startRelay(makeFakeOperations());
-    const { child, next } = startWatch("--socket", socket);
+    const { child, ended, next } = startWatch("--socket", socket);
     expect(await next()).toMatch(/^\d{4}-\S+Z watching$/);
     report("drained", { delivery: "d-1", stream: "builder", seq: 1, bytes: 612 });
     expect(await next()).toMatch(/^\S+ drained {3}builder-1 d-1 bytes=612$/);
     report("error", { code: "ERR_X", message: "two\nlines", to: "edge" });
     expect(await next()).toMatch(/ error .*message="two\\nlines"/);
     child.kill("SIGINT");
-    expect(await ended(child)).toBe(0);
+    expect(await ended).toBe(0);
   });
 
   it("prints JSON lines as they come, and ends with 1 when the relay does", async () => {
     const { report } = await startRelay(makeFakeOperations());
-    const { child, next } = startWatch("--json");
+    const { ended, next } = startWatch("--json");
     expect(JSON.parse(await next())).toMatchObject({ event: "watching" });
     report("audience", { builders: 0 });
     expect(JSON.parse(await next())).toMatchObject({
@@ -314,27 +314,25 @@ describe("onionhook watch", () => {
     });
     stop.abort();
     expect(JSON.parse(await next())).toMatchObject({ event: "error", code: "ERR_RELAY_ENDED" });
-    expect(await ended(child)).toBe(1);
+    expect(await ended).toBe(1);
   });
 
   it("ends with its reader, as in a pipe to head", async () => {
     const { report } = await startRelay(makeFakeOperations());
-    const { child, next } = startWatch();
+    const { child, ended, next } = startWatch();
     await next();
     child.stdout.destroy();
     const timer = setInterval(() => report("drained", { stream: "builder", seq: 1 }), 20);
-    expect(await ended(child)).toBe(0);
+    expect(await ended).toBe(0);
     clearInterval(timer);
   });
 
   function startWatch(...args: string[]) {
     const child = spawn(process.execPath, [join(ROOT, "cli/main.ts"), "watch", ...args], { cwd: folder });
     const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-    return { child, next: async () => String((await lines.next()).value) };
-  }
-
-  function ended(child: ReturnType<typeof spawn>): Promise<number | null> {
-    return new Promise((resolve) => child.once("exit", resolve));
+    // It may have ended before anybody asks.
+    const ended = new Promise<number | null>((resolve) => child.once("exit", resolve));
+    return { child, ended, next: async () => String((await lines.next()).value) };
   }
 });
 

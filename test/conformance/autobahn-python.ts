@@ -44,6 +44,8 @@ export function startAutobahnPython(python: string): Library {
   let names = 0;
   let handles = 0;
 
+  // Its end is told by `close`.
+  child.stdin.on("error", () => {});
   child.once("close", () => {
     const error = { uri: "python.ended", ...payloadOf([stderr]) };
     for (const settle of waiting.values()) settle({ error });

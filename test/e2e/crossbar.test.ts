@@ -59,7 +59,7 @@ describeWith("tor", "Crossbar.io behind an onion service", (tor) => {
         })),
         onions: [{ dir: join(dir, "hs"), port: PORT, target: { path: join(dir, "run/onion/router.sock") } }],
       });
-      supervisor.onRestart = (name) => void network.restarted(name);
+      supervisor.onRestart = (name) => void network.restarted(name).catch(() => {});
       await network.start();
     }, PATIENCE_MS);
 

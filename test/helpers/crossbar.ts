@@ -119,7 +119,13 @@ async function untilEnded(pids: readonly number[]): Promise<void> {
 }
 
 function killAll(pids: readonly number[]): void {
-  for (const pid of pids.filter(isRunning)) process.kill(pid, "SIGKILL");
+  for (const pid of pids.filter(isRunning)) {
+    try {
+      process.kill(pid, "SIGKILL");
+    } catch {
+      // ESRCH: it has just ended.
+    }
+  }
 }
 
 /** A process and its children, as far as they run. */

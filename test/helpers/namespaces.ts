@@ -175,6 +175,8 @@ export async function capture(
   const child = spawn(nsenter, [...enter, "python3", CAPTURE, ...words], {
     stdio: ["pipe", "pipe", "inherit"],
   });
+  // Its end is told by its standard output.
+  child.stdin.on("error", () => {});
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   async function read(): Promise<Sighting[]> {
     const seen: Sighting[] = [];

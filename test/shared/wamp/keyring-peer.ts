@@ -45,6 +45,8 @@ export async function startPeer(
   });
   let log = "";
   child.stderr.setEncoding("utf8").on("data", (text: string) => (log += text));
+  // Its end is told by `exited`.
+  child.stdin.on("error", () => {});
   const exited = new Promise<void>((resolve) => child.once("close", () => resolve()));
   const waiting = new Map<number, (said: Record<string, unknown>) => void>();
   const events: unknown[] = [];
