@@ -1,5 +1,5 @@
-import { evictDurableObject, reset } from "cloudflare:test";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { evictDurableObject } from "cloudflare:test";
+import { describe, expect, it } from "vitest";
 import { decodeUtf8 } from "../../shared/bytes.ts";
 import { formatKey } from "../../shared/keys.ts";
 import { CANARY_EVENT, CANARY_TOPIC } from "../../shared/topic.ts";
@@ -7,6 +7,7 @@ import { alarmIn, letPass, ringUntil } from "./clock.ts";
 import { configure } from "./configure.ts";
 import { deliver } from "./deliver.ts";
 import { bindings, builder, STREAM, stranger } from "./parties.ts";
+import { eachPrinted } from "./printed.ts";
 import { openDrained, receiptFor } from "./receipts.ts";
 import { type DrainedEvent, hello, RelaySocket } from "./relay-socket.ts";
 import { execInOutbox, outbox, storedEvents } from "./stored.ts";
@@ -14,18 +15,7 @@ import { execInOutbox, outbox, storedEvents } from "./stored.ts";
 const PAUSE_MS = 10_000;
 const DAY_MS = 24 * 60 * 60 * 1000;
 
-let printed: string[];
-
-beforeEach(() => {
-  printed = [];
-  vi.spyOn(console, "log").mockImplementation((line: string) => void printed.push(line));
-});
-
-afterEach(async () => {
-  vi.restoreAllMocks();
-  await configure({});
-  await reset();
-});
+const printed = eachPrinted();
 
 describe("a canary", () => {
   it("is numbered, sealed and sent as any event, and done by the builder's receipt alone", async () => {

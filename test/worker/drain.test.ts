@@ -1,6 +1,6 @@
-import { evictDurableObject, reset, runInDurableObject } from "cloudflare:test";
+import { evictDurableObject, runInDurableObject } from "cloudflare:test";
 import nacl from "tweetnacl";
-import { afterEach, beforeEach, describe, expect, it, test, vi } from "vitest";
+import { describe, expect, it, test } from "vitest";
 import { sharedKey } from "../../shared/shared-key.ts";
 import { concatBytes, decodeUtf8, encodeBase64, encodeUtf8 } from "../../shared/bytes.ts";
 import { sealTag } from "../../shared/cryptobox.ts";
@@ -10,22 +10,12 @@ import type { Drain } from "../../worker/drain.ts";
 import { configure } from "./configure.ts";
 import { deliver, EDGE } from "./deliver.ts";
 import { bindings, builder, edge, relays, shared, stranger, STREAM, strangeRelay } from "./parties.ts";
+import { eachPrinted } from "./printed.ts";
 import { openDrained, receiptFor } from "./receipts.ts";
 import { type DrainedEvent, hello, RelaySocket, WELCOME } from "./relay-socket.ts";
 import { outbox, rowsOf, storedEvents } from "./stored.ts";
 
-let printed: string[];
-
-beforeEach(() => {
-  printed = [];
-  vi.spyOn(console, "log").mockImplementation((line: string) => void printed.push(line));
-});
-
-afterEach(async () => {
-  vi.restoreAllMocks();
-  await configure({});
-  await reset();
-});
+const printed = eachPrinted();
 
 describe("a relay that proves who it is", () => {
   it("is answered with the subprotocol, a challenge of 32 bytes that is new each time, and a welcome", async () => {

@@ -1,10 +1,11 @@
-import { evictDurableObject, reset } from "cloudflare:test";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { evictDurableObject } from "cloudflare:test";
+import { describe, expect, it } from "vitest";
 import { formatKey } from "../../shared/keys.ts";
 import { alarmIn, letPass, untilAlarm } from "./clock.ts";
 import { configure } from "./configure.ts";
 import { deliver } from "./deliver.ts";
 import { bindings, stranger } from "./parties.ts";
+import { eachPrinted } from "./printed.ts";
 import { receiptFor } from "./receipts.ts";
 import { RelaySocket } from "./relay-socket.ts";
 import { outbox } from "./stored.ts";
@@ -12,18 +13,7 @@ import { outbox } from "./stored.ts";
 const HOUR_MS = 60 * 60 * 1000;
 const strangeKey = formatKey("box", "public", stranger.publicKey);
 
-let printed: string[];
-
-beforeEach(() => {
-  printed = [];
-  vi.spyOn(console, "log").mockImplementation((line: string) => void printed.push(line));
-});
-
-afterEach(async () => {
-  vi.restoreAllMocks();
-  await configure({});
-  await reset();
-});
+const printed = eachPrinted();
 
 describe("what nobody fetches", () => {
   it("is reported after an hour, and then once an hour", async () => {
