@@ -2,6 +2,9 @@ import { cloudflareTest } from "@cloudflare/vitest-plugin";
 import { defineConfig } from "vitest/config";
 import { bindings } from "./test/worker/parties.ts";
 
+/** Milliseconds. Real peers (tor, Postgres, Python, workerd) take their time on a small machine. */
+const PATIENCE = { testTimeout: 60_000, hookTimeout: 120_000 };
+
 export default defineConfig({
   test: {
     projects: [
@@ -10,9 +13,7 @@ export default defineConfig({
           name: "node",
           include: ["test/**/*.test.ts"],
           exclude: ["test/worker/**"],
-          // Real peers (tor, Postgres, Python) take their time on a small machine.
-          testTimeout: 60_000,
-          hookTimeout: 120_000,
+          ...PATIENCE,
           // Two real Tor networks at once would starve each other on two cores.
           fileParallelism: false,
         },
@@ -20,7 +21,7 @@ export default defineConfig({
       {
         // Keys for tests take the place of wrangler.toml's empty ones.
         plugins: [cloudflareTest({ wrangler: { configPath: "./wrangler.toml" }, miniflare: { bindings } })],
-        test: { name: "workerd", include: ["test/worker/**/*.test.ts"] },
+        test: { name: "workerd", include: ["test/worker/**/*.test.ts"], ...PATIENCE },
       },
     ],
   },

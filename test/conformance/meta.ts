@@ -1,7 +1,8 @@
 /** What the router tells of sessions, subscriptions and registrations: procedures and events below `wamp.`. */
 import { expect } from "vitest";
+import { until } from "../helpers/until.ts";
 import { payloadOf, type Client, type Subscription } from "./client.ts";
-import { refusal, until, type Scenario } from "./scenario.ts";
+import { refusal, type Scenario } from "./scenario.ts";
 
 async function ask(client: Client, procedure: string, ...args: unknown[]): Promise<unknown> {
   return (await client.call(`wamp.${procedure}`, payloadOf(args)).answer).args[0] ?? null;

@@ -1,7 +1,8 @@
 /** Publishing and subscribing: WAMP Basic Profile, and of the Advanced Profile what the broker announces. */
 import { expect } from "vitest";
+import { until } from "../helpers/until.ts";
 import { payloadOf, type Client, type Payload, type PublishOptions } from "./client.ts";
-import { hasExactly, makeBarrier, until, type Scenario } from "./scenario.ts";
+import { hasExactly, makeBarrier, type Scenario } from "./scenario.ts";
 
 /** What every serializer can say. Whole numbers beyond 2^53 and lone surrogates are not among it. */
 export const PAYLOADS: Readonly<Record<string, Payload>> = {

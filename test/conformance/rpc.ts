@@ -1,8 +1,9 @@
 /** Calls: WAMP Basic Profile, with what becomes of a call when one of its sides goes. */
 import { expect } from "vitest";
+import { until } from "../helpers/until.ts";
 import { payloadOf, WampError, type Handler, type Invocation } from "./client.ts";
 import { PAYLOADS } from "./pubsub.ts";
-import { refusal, until, type Scenario } from "./scenario.ts";
+import { refusal, type Scenario } from "./scenario.ts";
 
 const echo: Handler = ({ args, kwargs }) => payloadOf(args, kwargs);
 

@@ -1,12 +1,9 @@
 /** What a scenario is given, and how scenarios are run over routers, libraries and serializers. */
-import { expect, vi } from "vitest";
+import { expect } from "vitest";
 import type { SerializerId } from "../../shared/wamp/serializers.ts";
+import { until } from "../helpers/until.ts";
 import { WampError, type Client, type Library, type Subscription } from "./client.ts";
 import { KEYS, REALM, type Authid, type TestRouter } from "./routers.ts";
-
-/** Milliseconds; what is awaited takes a few, but for a loaded machine. */
-const PATIENCE = 20_000;
-const POLL = 4;
 
 export interface World {
   readonly router: TestRouter;
@@ -71,11 +68,6 @@ export function makeWorld(
       await Promise.all(clients.map(({ left }) => left));
     },
   };
-}
-
-/** Waits until `check` no longer throws. */
-export function until(check: () => void | Promise<void>): Promise<void> {
-  return vi.waitFor(check, { timeout: PATIENCE, interval: POLL });
 }
 
 /** Waits for that many events, and not one more up to the publisher's next event on a topic of its own. */

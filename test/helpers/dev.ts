@@ -112,7 +112,7 @@ export function processesNaming(text: string): string[] {
 }
 
 /** Waits until `condition` holds; fails naming `what` when it does not in time. */
-export async function eventually(what: string, condition: () => boolean, timeoutMs = 10_000): Promise<void> {
+export async function eventually(what: string, condition: () => boolean, timeoutMs = 30_000): Promise<void> {
   const end = performance.now() + timeoutMs;
   while (!condition()) {
     if (performance.now() > end) throw new Error(`${what}: not so after ${timeoutMs} ms`);

@@ -3,9 +3,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { PGlite } from "@electric-sql/pglite";
-import { expect, it, onTestFinished, vi } from "vitest";
+import { expect, it, onTestFinished } from "vitest";
 import { keepOpen } from "../../relay/embedded-database.ts";
 import { openPostgresIn } from "../../relay/embedded-postgres.ts";
+import { until } from "../helpers/until.ts";
 
 const hang = () => new Promise<never>(() => {});
 const one = async (db: PGlite) => (await db.query<{ one: number }>("SELECT 1 AS one")).rows;
@@ -28,7 +29,7 @@ it("a database that gives no answer is opened anew, and has what it acknowledged
   const { database, opened } = await open();
   await database.run((db) => db.exec("CREATE TABLE kept (one int); INSERT INTO kept VALUES (1)"));
   await expect(database.run(hang)).rejects.toMatchObject({ code: "ERR_QUEUE_UNREACHABLE", retryable: true });
-  await vi.waitFor(async () => expect(await database.run(one)).toEqual([{ one: 1 }]), 10_000);
+  await until(async () => expect(await database.run(one)).toEqual([{ one: 1 }]));
   expect(opened()).toBe(2);
   expect(await database.run((db) => db.query("SELECT * FROM kept"))).toMatchObject({ rows: [{ one: 1 }] });
 });
@@ -47,6 +48,6 @@ it("so is one whose disk was full, and another error is only passed on", async (
   await sleep(2500);
   expect(opened(), "not while there is no room").toBe(1);
   disk.hasRoom = true;
-  await vi.waitFor(async () => expect(await database.run(one)).toEqual([{ one: 1 }]), 10_000);
+  await until(async () => expect(await database.run(one)).toEqual([{ one: 1 }]));
   expect(opened()).toBe(2);
 });

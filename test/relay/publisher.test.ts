@@ -6,6 +6,7 @@ import { sealTag } from "../../shared/cryptobox.ts";
 import { OnionhookError } from "../../shared/errors.ts";
 import type { WampSession } from "../../shared/wamp/session.ts";
 import { superviseWamp } from "../../shared/wamp/supervisor.ts";
+import { until } from "../helpers/until.ts";
 import { type Change, startTestbed, type Testbed, TRANSPORT } from "../router/testbed.ts";
 import { join } from "../shared/wamp/joined.ts";
 import { type BuilderPeer, plainEvent, receipt, refusal, silence, startBuilderPeer } from "./builder-peer.ts";
@@ -59,12 +60,12 @@ async function start({
     stop.abort();
     await running;
   });
-  await vi.waitFor(() => expect(audience).not.toEqual([]));
+  await until(() => expect(audience).not.toEqual([]));
   const afterChange: Started["afterChange"] = async (change) => {
     const before = audience.length;
     const result = await change();
     // One for the subscription and one for the subscriber.
-    await vi.waitFor(() => expect(audience.length).toBeGreaterThanOrEqual(before + 2));
+    await until(() => expect(audience.length).toBeGreaterThanOrEqual(before + 2));
     return result;
   };
   const codes = () => reports.filter(([event]) => event === "error").map(([, fields]) => fields["code"]);
@@ -72,7 +73,7 @@ async function start({
 }
 
 const isThere = (publisher: Publisher, isReady = true) =>
-  vi.waitFor(() => expect(publisher.isReady("docs")).toBe(isReady));
+  until(() => expect(publisher.isReady("docs")).toBe(isReady));
 
 async function startWith(answer = receipt): Promise<Started & { builder: BuilderPeer }> {
   const started = await start();
@@ -120,10 +121,10 @@ describe("where builders give receipts", () => {
     const { bed, publisher, audience, reports } = await startWith();
     const second = await startBuilderPeer(bed);
     const told = () => reports.flatMap(([event, { builders }]) => (event === "audience" ? [builders] : []));
-    await vi.waitFor(() => expect(told()).toEqual([1, 2]));
+    await until(() => expect(told()).toEqual([1, 2]));
     expect(audience.at(-1)).toBe(true);
     await second.session.close();
-    await vi.waitFor(() => expect(told()).toEqual([1, 2, 1]));
+    await until(() => expect(told()).toEqual([1, 2, 1]));
     expect(audience.at(-1)).toBe(false);
     expect(publisher.isReady("docs")).toBe(true);
   });
@@ -131,7 +132,7 @@ describe("where builders give receipts", () => {
   it("the event of a builder that left is unavailable, also when it is back at once", async () => {
     const { bed, publisher, builder } = await startWith(silence);
     const left = publisher.publish(plainEvent(1), fresh);
-    await vi.waitFor(() => expect(builder.seen).toEqual(["docs-1"]));
+    await until(() => expect(builder.seen).toEqual(["docs-1"]));
     const back = startBuilderPeer(bed);
     await Promise.all([builder.session.close(), back]);
     expect(await left).toEqual(unavailable);
@@ -143,7 +144,8 @@ describe("where builders give receipts", () => {
     const { publisher, builder } = await startWith(refusal);
     const started = performance.now();
     expect(await publisher.publish(plainEvent(1), fresh)).toEqual(later(true, 1000));
-    expect(performance.now() - started).toBeLessThan(3000);
+    // A silent builder is waited for 10 s.
+    expect(performance.now() - started).toBeLessThan(9000);
     expect(await publisher.publish(plainEvent(1), { started: 4, spent: 4 })).toEqual({
       kind: "dead",
       reason: "ERR_NOT_OPENED",
@@ -154,7 +156,7 @@ describe("where builders give receipts", () => {
   it("what is under way when another builder comes keeps its place: the one it went to may be dead", async () => {
     const { bed, publisher, builder } = await startWith(silence);
     const outcome = publisher.publish(plainEvent(1), fresh);
-    await vi.waitFor(() => expect(builder.seen).toEqual(["docs-1"]));
+    await until(() => expect(builder.seen).toEqual(["docs-1"]));
     await startBuilderPeer(bed, receipt);
     expect(await outcome).toEqual({ kind: "unavailable" });
   });
@@ -162,9 +164,9 @@ describe("where builders give receipts", () => {
   it("one builder's refusal does not undo another's receipt", async () => {
     const { bed, publisher, builder, reports } = await startWith(refusal);
     const other = await startBuilderPeer(bed, silence);
-    await vi.waitFor(() => expect(reports).toContainEqual(["audience", { builders: 2 }]));
+    await until(() => expect(reports).toContainEqual(["audience", { builders: 2 }]));
     const outcome = publisher.publish(plainEvent(1), fresh);
-    await vi.waitFor(() => expect([builder.seen, other.seen]).toEqual([["docs-1"], ["docs-1"]]));
+    await until(() => expect([builder.seen, other.seen]).toEqual([["docs-1"], ["docs-1"]]));
     await other.say({ stream: "docs", seq: 1, receipt: "BBBB" });
     expect(await outcome).toEqual({ kind: "received", receipt: "BBBB" });
   });
@@ -195,7 +197,7 @@ describe("a builder that is silent", () => {
     const { publisher, builder } = await startWith(silence);
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
     const outcome = publisher.publish(plainEvent(1), { started: 1, spent: 4 });
-    await vi.waitFor(() => expect(builder.seen).toEqual(["docs-1"]));
+    await until(() => expect(builder.seen).toEqual(["docs-1"]));
     await vi.advanceTimersByTimeAsync(11_000);
     expect(await outcome).toEqual(later(false, 20_000));
   });
@@ -229,7 +231,7 @@ describe("a builder that is silent", () => {
     const sealed = Buffer.concat([plainEvent(1).sealed, Buffer.alloc(2 * 1024 * 1024)]);
     let outcome: Outcome | undefined;
     void publisher.publish(plainEvent(1, "docs", { sealed }), fresh).then((ended) => (outcome = ended));
-    await vi.waitFor(() => expect(builder.seen).toEqual(["docs-1"]));
+    await until(() => expect(builder.seen).toEqual(["docs-1"]));
     await vi.advanceTimersByTimeAsync(35_000);
     expect(outcome).toBeUndefined();
     await vi.advanceTimersByTimeAsync(8000);
@@ -332,7 +334,7 @@ describe("where no receipts are given", () => {
     const { bed, publisher, afterChange } = await start({ givesReceipts: false });
     const { seen } = await afterChange(() => startBuilderPeer(bed));
     expect(await publisher.publish(plainEvent(1), fresh)).toMatchObject({ kind: "received" });
-    await vi.waitFor(() => expect(seen).toEqual(["docs-1"]));
+    await until(() => expect(seen).toEqual(["docs-1"]));
   });
 });
 
@@ -340,7 +342,7 @@ describe("a session that ends", () => {
   it("leaves unavailable what waits for its receipt", async () => {
     const { publisher, builder, bed } = await startWith(silence);
     const outcome = publisher.publish(plainEvent(1), fresh);
-    await vi.waitFor(() => expect(builder.seen).toEqual(["docs-1"]));
+    await until(() => expect(builder.seen).toEqual(["docs-1"]));
     await bed.router.close();
     expect(await outcome).toEqual(unavailable);
     await isThere(publisher, false);
@@ -381,7 +383,7 @@ describe("a session that ends", () => {
     expect(publisher.isReady("docs"), "a session that failed is left, whatever its socket says").toBe(false);
     await publisher.onSession(second.session);
     const published = publisher.publish(plainEvent(1), fresh);
-    await vi.waitFor(() => expect(reports.map(([event]) => event)).toContain("published"));
+    await until(() => expect(reports.map(([event]) => event)).toContain("published"));
     publisher.onLost();
     expect(await published).toEqual(unavailable);
     await publisher.onSession(third.session);
@@ -441,7 +443,7 @@ describe("builders that share the work", () => {
     ];
     const observer = await startBuilderPeer(bed, silence);
     const listener = await startBuilderPeer(bed, silence, { match: "exact", topic: "webhook.github.push" });
-    await vi.waitFor(() => expect(reports.at(-1)).toEqual(["audience", { builders: 4 }]));
+    await until(() => expect(reports.at(-1)).toEqual(["audience", { builders: 4 }]));
     expect(await publishAll(publisher, 1)).toEqual(streams.map(() => received));
     const shares = builders.map(({ seen }) => [...seen]);
     expect(shares.flat().toSorted()).toEqual(streams.map((stream) => `${stream}-1`).toSorted());
@@ -449,11 +451,11 @@ describe("builders that share the work", () => {
       shares.every((share) => share.length > 0),
       "everybody has a share",
     ).toBe(true);
-    await vi.waitFor(() => expect(observer.seen.toSorted()).toEqual(shares.flat().toSorted()));
+    await until(() => expect(observer.seen.toSorted()).toEqual(shares.flat().toSorted()));
 
     // The streams of the one that leaves go to the others, which keep their own.
     await builders[2]?.session.close();
-    await vi.waitFor(() => expect(reports.at(-1)).toEqual(["audience", { builders: 3 }]));
+    await until(() => expect(reports.at(-1)).toEqual(["audience", { builders: 3 }]));
     expect(await publishAll(publisher, 2)).toEqual(streams.map(() => received));
     const seconds = builders.map(({ seen }) => seen.filter((name) => name.endsWith("-2")));
     expect(seconds.flat()).toHaveLength(streams.length);
@@ -483,7 +485,7 @@ describe("builders that share the work", () => {
     const second = await startBuilderPeer(bed, receipt, sharing);
     expect(await publishAll(publisher, 1)).toEqual(streams.map(() => received));
     letKnow();
-    await vi.waitFor(() => expect(reports).toContainEqual(["audience", { builders: 2 }]));
+    await until(() => expect(reports).toContainEqual(["audience", { builders: 2 }]));
     expect(await publishAll(publisher, 2)).toEqual(streams.map(() => received));
     expect(second.seen.length).toBeGreaterThan(0);
     expect(second.seen.filter((name) => !name.endsWith("-2"))).toEqual([]);
@@ -498,14 +500,14 @@ describe("builders that share the work", () => {
       await startBuilderPeer(bed, silence, sharing),
       await startBuilderPeer(bed, silence, sharing),
     ];
-    await vi.waitFor(() => expect(reports.at(-1)).toEqual(["audience", { builders: 2 }]));
+    await until(() => expect(reports.at(-1)).toEqual(["audience", { builders: 2 }]));
     const first = publisher.publish(plainEvent(1), fresh);
-    await vi.waitFor(() => expect(builders.flatMap(({ seen }) => seen)).toEqual(["docs-1"]));
+    await until(() => expect(builders.flatMap(({ seen }) => seen)).toEqual(["docs-1"]));
     const [chosen, other] = builders[0]?.seen.length === 1 ? builders : builders.toReversed();
     await chosen?.session.close();
     expect(await first).toEqual(unavailable);
     const again = publisher.publish(plainEvent(1), fresh);
-    await vi.waitFor(() => expect(other?.seen).toEqual(["docs-1"]));
+    await until(() => expect(other?.seen).toEqual(["docs-1"]));
     await other?.say({ stream: "docs", seq: 1, receipt: "AAAA" });
     expect(await again).toEqual(received);
   });

@@ -3,10 +3,11 @@ import { once } from "node:events";
 import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { openQueue } from "../../relay/queue-open.ts";
 import { describeWith } from "../helpers/peers.ts";
 import { endProcess } from "../helpers/redis.ts";
+import { until } from "../helpers/until.ts";
 import { queueContract } from "./queue.contract.ts";
 import { addAll, closeAll, event, put, range, receive, watch, type Place } from "./queue-watch.ts";
 
@@ -49,7 +50,7 @@ describeWith("redis", "the queue on a Redis of the relay's own", () => {
     expect(command).toContain("unixsocket:");
     expect(command, "no port").not.toContain("*:");
     await closeAll();
-    await vi.waitFor(() => expect(isRunning(server)).toBe(false), 5000);
+    await until(() => expect(isRunning(server)).toBe(false));
     expect(readdirSync(folder)).not.toContain("pid");
   });
 
@@ -62,10 +63,10 @@ describeWith("redis", "the queue on a Redis of the relay's own", () => {
     await once(holder.stdout, "data");
     const server = serverOf(place);
     await endProcess(holder, "SIGKILL");
-    await vi.waitFor(() => expect(isRunning(server)).toBe(false), 5000);
+    await until(() => expect(isRunning(server)).toBe(false));
     const { queue, started, reports } = await watch(place, 1, receive);
     await queue.resume();
-    await vi.waitFor(() => expect(started.toSorted((a, b) => a - b)).toEqual(range(1, 6)), 15_000);
+    await until(() => expect(started.toSorted((a, b) => a - b)).toEqual(range(1, 6)));
     expect(reports).toEqual([]);
   }, 30_000);
 
@@ -84,12 +85,12 @@ describeWith("redis", "the queue on a Redis of the relay's own", () => {
     };
     const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);
     const left = spawn("redis-server", args, { stdio: "ignore" });
-    await vi.waitFor(() => expect(readdirSync(folder)).toContain("socket"), 5000);
+    await until(() => expect(readdirSync(folder)).toContain("socket"));
     const ended = once(left, "exit");
     const next = await watch(place, 1, receive);
     await ended;
     await next.queue.resume();
-    await vi.waitFor(() => expect(next.started).toEqual([1, 2, 3]), 10_000);
+    await until(() => expect(next.started).toEqual([1, 2, 3]));
   });
 
   test("when it dies it is started again, this is told, and the events go on", async () => {
@@ -97,13 +98,13 @@ describeWith("redis", "the queue on a Redis of the relay's own", () => {
     const { queue, received, reports } = await watch(place, 1, receive);
     await addAll(queue, 1, 3);
     process.kill(serverOf(place), "SIGKILL");
-    await vi.waitFor(() =>
+    await until(() =>
       expect(reports.map(([, fields]) => fields?.["code"])).toContain("ERR_QUEUE_LOCAL_REDIS"),
     );
     await queue.resume();
-    await vi.waitFor(() => expect(received).toHaveLength(3), 15_000);
-    await vi.waitFor(async () => expect(await put(queue, event(4))).toEqual({ state: "added" }), 10_000);
-    await vi.waitFor(() => expect(received).toHaveLength(4), 10_000);
+    await until(() => expect(received).toHaveLength(3));
+    await until(async () => expect(await put(queue, event(4))).toEqual({ state: "added" }));
+    await until(() => expect(received).toHaveLength(4));
   }, 40_000);
 
   test("a folder whose path is too long for a socket is a clear error", async () => {

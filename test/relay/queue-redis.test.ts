@@ -1,7 +1,8 @@
-import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { openQueue } from "../../relay/queue-open.ts";
 import { freePort, startRedis, type RedisServer } from "../helpers/redis.ts";
 import { describeWith } from "../helpers/peers.ts";
+import { until } from "../helpers/until.ts";
 import { queueContract } from "./queue.contract.ts";
 import { sharedContract } from "./queue-shared.contract.ts";
 import { closeAll, event, put, range, receive, watch, type Place } from "./queue-watch.ts";
@@ -31,7 +32,7 @@ describeWith("redis", "the queue on redis", () => {
           added += 1;
         }
       })();
-      await vi.waitFor(() => expect(reports).toHaveLength(1), 20_000);
+      await until(() => expect(reports).toHaveLength(1));
       expect(reports[0]?.[1]).toMatchObject({
         code: "ERR_QUEUE_STORE",
         message: "the queue's store has no room",
@@ -43,7 +44,7 @@ describeWith("redis", "the queue on redis", () => {
         for (const [seq] of received) void queue.remove("a-stream", seq).catch(() => {});
       }, 100);
       await adding;
-      await vi.waitFor(() => expect(new Set(received.map(([seq]) => seq)).size).toBe(60), 20_000);
+      await until(() => expect(new Set(received.map(([seq]) => seq)).size).toBe(60));
       clearInterval(removing);
       expect(received.map(([seq]) => seq).toSorted((a, b) => a - b)).toEqual(range(1, 60));
       await closeAll();

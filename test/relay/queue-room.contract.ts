@@ -1,6 +1,7 @@
 /** How much the queue holds. Part of `queue.contract.ts`. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { expect, test, vi } from "vitest";
+import { expect, test } from "vitest";
+import { until } from "../helpers/until.ts";
 import { closeAll, event, put, receive, watch, type Place } from "./queue-watch.ts";
 
 /** The size of each event here, of which {@link MAX_BYTES} is four. */
@@ -23,15 +24,16 @@ export function roomContract(newPlace: () => Promise<Place>): void {
       await put(queue, large(seq));
       added += 1;
     });
+    await until(() => expect(reports).toHaveLength(1));
     await sleep(300);
     expect(added).toBe(0);
     expect(reports.map(([name, fields]) => [name, fields?.["code"]])).toEqual([["error", "ERR_QUEUE_FULL"]]);
     await queue.resume();
-    await vi.waitFor(() => expect(received).toHaveLength(4), 10_000);
+    await until(() => expect(received).toHaveLength(4));
     expect(added, "a received event takes room until it is removed").toBe(0);
     await Promise.all([1, 2, 3].map((seq) => queue.remove("a-stream", seq)));
     await Promise.all(adding);
-    await vi.waitFor(() => expect(received).toHaveLength(6), 10_000);
+    await until(() => expect(received).toHaveLength(6));
     expect(reports).toHaveLength(1);
   });
 

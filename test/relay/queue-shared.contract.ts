@@ -1,8 +1,8 @@
 /** What a delivery queue does beyond `queue.contract.ts` in a store that several relays share. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterEach, expect, test, vi } from "vitest";
+import { afterEach, expect, test } from "vitest";
+import { until } from "../helpers/until.ts";
 import {
-  AT_ONCE_MS,
   holdAndKill,
   addAll,
   closeAll,
@@ -30,12 +30,12 @@ export function sharedContract(newPlace: () => Promise<Place>, server: () => Ser
     const two = await watch(place, 2, receive);
     await Promise.all([one.queue.resume(), two.queue.resume()]);
     await Promise.all([addAll(one.queue, 1, 20), addAll(two.queue, 21, 40)]);
-    await vi.waitFor(() => expect(one.received.length + two.received.length).toBe(40), 10_000);
+    await until(() => expect(one.received.length + two.received.length).toBe(40));
     const started = [...one.started, ...two.started].toSorted((a, b) => a - b);
     expect(started).toEqual(range(1, 40));
     await one.queue.close();
     await put(two.queue, event(41));
-    await vi.waitFor(() => expect(two.started.at(-1)).toBe(41), { timeout: AT_ONCE_MS });
+    await until(() => expect(two.started.at(-1)).toBe(41));
   });
 
   test("what a paused relay has in hand and cannot deliver goes to the other, in order", async () => {
@@ -46,12 +46,12 @@ export function sharedContract(newPlace: () => Promise<Place>, server: () => Ser
     });
     await addAll(cut.queue, 1, 10);
     await cut.queue.resume();
-    await vi.waitFor(() => expect(cut.started).toEqual([1, 2, 3, 4]));
+    await until(() => expect(cut.started).toEqual([1, 2, 3, 4]));
     await cut.queue.pause();
     await sleep(500);
     const other = await watch(place, 1, receive);
     await other.queue.resume();
-    await vi.waitFor(() => expect(other.started).toEqual(range(1, 10)), 10_000);
+    await until(() => expect(other.started).toEqual(range(1, 10)));
   });
 
   test("a killed process leaves its events to the others within 10 s", async () => {
@@ -59,9 +59,7 @@ export function sharedContract(newPlace: () => Promise<Place>, server: () => Ser
     const killed = await holdAndKill(place);
     const { queue, started } = await watch(place, 1, receive);
     await queue.resume();
-    await vi.waitFor(() => expect(started.toSorted((a, b) => a - b)).toEqual(range(1, 6)), {
-      timeout: 15_000,
-    });
+    await until(() => expect(started.toSorted((a, b) => a - b)).toEqual(range(1, 6)));
     expect(Date.now() - killed).toBeLessThan(10_500);
     expect(started.slice(0, 3), "those that nobody had in hand").toEqual([4, 5, 6]);
   }, 30_000);
@@ -74,7 +72,7 @@ export function sharedContract(newPlace: () => Promise<Place>, server: () => Ser
     });
     await addAll(queue, 1, 5);
     await queue.resume();
-    await vi.waitFor(() => expect(started).toEqual([1]));
+    await until(() => expect(started).toEqual([1]));
     await server().kill();
     gate.resolve();
     await expect(put(queue, event(6))).rejects.toMatchObject({
@@ -87,10 +85,8 @@ export function sharedContract(newPlace: () => Promise<Place>, server: () => Ser
       ["error", "ERR_QUEUE_UNREACHABLE"],
     ]);
     await server().restart();
-    await vi.waitFor(async () => expect(await put(queue, event(6))).toEqual({ state: "added" }), {
-      timeout: 10_000,
-    });
-    await vi.waitFor(() => expect(received.map(([seq]) => seq)).toEqual(range(1, 6)), { timeout: 15_000 });
+    await until(async () => expect(await put(queue, event(6))).toEqual({ state: "added" }));
+    await until(() => expect(received.map(([seq]) => seq)).toEqual(range(1, 6)));
   }, 60_000);
 
   test("closing while the store is away is bounded", async () => {

@@ -1,7 +1,8 @@
 /** The states of an event in the queue, and how they are looked at. Part of `queue.contract.ts`. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { expect, test, vi } from "vitest";
+import { expect, test } from "vitest";
 import type { Outcome, Tries } from "../../relay/queue.ts";
+import { until } from "../helpers/until.ts";
 import {
   addAll,
   closeAll,
@@ -21,7 +22,7 @@ export function statesContract(newPlace: () => Promise<Place>): void {
     const { queue, started, received } = await watch(await newPlace(), 1, receive);
     await put(queue, event(3));
     await queue.resume();
-    await vi.waitFor(() => expect(received).toHaveLength(1));
+    await until(() => expect(received).toHaveLength(1));
     await queue.pause();
     await put(queue, event(5));
     const added = await queue.add(range(1, 300).map((seq) => event(seq)));
@@ -31,7 +32,7 @@ export function statesContract(newPlace: () => Promise<Place>): void {
     expect(await queue.add([])).toEqual([]);
     started.length = 0;
     await queue.resume();
-    await vi.waitFor(() => expect(started).toHaveLength(299), 20_000);
+    await until(() => expect(started).toHaveLength(299));
     expect(started).toEqual([5, ...range(1, 300).filter((seq) => seq !== 3 && seq !== 5)]);
   });
 
@@ -39,7 +40,7 @@ export function statesContract(newPlace: () => Promise<Place>): void {
     const { queue, started } = await watch(await newPlace(), 1, receive);
     await Promise.all(range(1, 40).map((seq) => queue.add([event(seq), event(seq + 100)])));
     await queue.resume();
-    await vi.waitFor(() => expect(started).toHaveLength(80), 10_000);
+    await until(() => expect(started).toHaveLength(80));
     expect(started).toEqual(range(1, 40).flatMap((seq) => [seq, seq + 100]));
   });
 
@@ -58,13 +59,13 @@ export function statesContract(newPlace: () => Promise<Place>): void {
     const first = await watch(place, 1, handler);
     await put(first.queue, event(1));
     await first.queue.resume();
-    await vi.waitFor(async () => expect((await first.queue.find("a-stream", 1))?.state).toBe("delayed"));
-    await vi.waitFor(() => expect(tried).toHaveLength(3), 10_000);
+    await until(async () => expect((await first.queue.find("a-stream", 1))?.state).toBe("delayed"));
+    await until(() => expect(tried).toHaveLength(3));
     await closeAll();
     const second = await watch(place, 1, handler);
     await second.queue.resume();
     await second.queue.promote();
-    await vi.waitFor(() => expect(second.received).toHaveLength(1), 10_000);
+    await until(() => expect(second.received).toHaveLength(1));
     expect(tried.map(({ spent }) => spent)).toEqual([0, 1, 1, 2]);
     expect(tried.map(({ started }) => started)).toEqual([0, 1, 2, 3]);
   });
@@ -81,7 +82,7 @@ export function statesContract(newPlace: () => Promise<Place>): void {
     const first = await watch(place, 1, handler);
     await addAll(first.queue, 1, 3);
     await first.queue.resume();
-    await vi.waitFor(() => expect(first.received.map(([seq]) => seq)).toEqual([2, 3]), 10_000);
+    await until(() => expect(first.received.map(([seq]) => seq)).toEqual([2, 3]));
     await first.queue.promote();
     expect(await put(first.queue, event(1))).toEqual({ state: "held" });
     await first.queue.requeue("a-stream", 1, 0);
@@ -98,7 +99,7 @@ export function statesContract(newPlace: () => Promise<Place>): void {
     });
     poison = false;
     expect(await queue.retry("a-stream", 1)).toBe(true);
-    await vi.waitFor(() => expect(received).toEqual([[1, "receipt 1"]]), 10_000);
+    await until(() => expect(received).toEqual([[1, "receipt 1"]]));
     expect(tried[1]).toEqual({ started: 1, spent: 0 });
   });
 
@@ -113,20 +114,20 @@ export function statesContract(newPlace: () => Promise<Place>): void {
     });
     await queue.resume();
     await addAll(queue, 1, 3);
-    await vi.waitFor(() => expect(tried.map(([seq]) => seq)).toEqual([1, 2, 3]), 10_000);
-    await vi.waitFor(() => expect(received).toEqual([[2, undefined]]), 10_000);
+    await until(() => expect(tried.map(([seq]) => seq)).toEqual([1, 2, 3]));
+    await until(() => expect(received).toEqual([[2, undefined]]));
     expect(await queue.retry("a-stream", 3), "in hand").toBe(true);
     expect(await queue.retry("a-stream", 4), "not there").toBe(false);
     expect(await queue.retry("another", 1), "not there").toBe(false);
     expect(await queue.retry("a-stream", 1), "delayed").toBe(true);
-    await vi.waitFor(() => expect(tried.at(-1)).toEqual([1, 0]), 10_000);
+    await until(() => expect(tried.at(-1)).toEqual([1, 0]));
     expect(await queue.retry("a-stream", 2), "received").toBe(true);
-    await vi.waitFor(() => expect(tried.at(-1)).toEqual([2, 0]), 10_000);
+    await until(() => expect(tried.at(-1)).toEqual([2, 0]));
     await queue.pause();
     await put(queue, event(5));
     expect(await queue.retry("a-stream", 5), "waiting").toBe(true);
     gate.resolve();
-    await vi.waitFor(() => expect(received).toHaveLength(4), 10_000);
+    await until(() => expect(received).toHaveLength(4));
     expect(tried).toHaveLength(5);
   });
 
@@ -134,12 +135,12 @@ export function statesContract(newPlace: () => Promise<Place>): void {
     const { queue, received } = await watch(await newPlace(), 1, receive);
     await queue.resume();
     await put(queue, event(1));
-    await vi.waitFor(() => expect(received).toHaveLength(1));
+    await until(() => expect(received).toHaveLength(1));
     await queue.requeue("a-stream", 1, DAY_MS);
     await queue.retry("a-stream", 1);
-    await vi.waitFor(async () => expect((await queue.find("a-stream", 1))?.state).not.toBe("waiting"));
+    await until(async () => expect((await queue.find("a-stream", 1))?.state).not.toBe("waiting"));
     await queue.retry("a-stream", 1);
-    await vi.waitFor(() => expect(received).toHaveLength(2), 10_000);
+    await until(() => expect(received).toHaveLength(2));
   });
 
   test("received without a receipt is kept and told so", async () => {
@@ -147,7 +148,7 @@ export function statesContract(newPlace: () => Promise<Place>): void {
     const first = await watch(place, 1, async () => ({ kind: "received", receipt: undefined }));
     await first.queue.resume();
     await put(first.queue, event(1));
-    await vi.waitFor(() => expect(first.received).toEqual([[1, undefined]]));
+    await until(() => expect(first.received).toEqual([[1, undefined]]));
     await closeAll();
     const { queue } = await watch(place, 1, receive);
     expect(await put(queue, event(1))).toEqual({ state: "received", receipt: undefined });
@@ -166,7 +167,7 @@ export function statesContract(newPlace: () => Promise<Place>): void {
     const before = Date.now();
     await addAll(queue, 1, 10);
     await queue.resume();
-    await vi.waitFor(() => expect(started).toHaveLength(8), 10_000);
+    await until(() => expect(started).toHaveLength(8));
     expect(await queue.counts()).toEqual({ waiting: 2, "in hand": 2, delayed: 2, received: 2, dead: 2 });
     const seqs = async (...args: Parameters<typeof queue.list>) =>
       (await queue.list(...args)).map(({ seq }) => seq);
@@ -224,13 +225,13 @@ export function statesContract(newPlace: () => Promise<Place>): void {
     expect(queue.isIdle("a-stream"), "waiting").toBe(false);
     expect(queue.isIdle("another-stream")).toBe(true);
     await queue.resume();
-    await vi.waitFor(() => expect(started).toEqual([1, 2]));
+    await until(() => expect(started).toEqual([1, 2]));
     gates[0]?.resolve();
     await sleep(600);
     expect(queue.isIdle("a-stream"), "in hand").toBe(false);
     expect(watched.idled).toBe(0);
     gates[1]?.resolve();
-    await vi.waitFor(() => expect(queue.isIdle("a-stream")).toBe(true));
+    await until(() => expect(queue.isIdle("a-stream")).toBe(true));
     expect(watched.idled).toBe(1);
     outcome = { kind: "later", delayMs: DAY_MS, spent: false };
     // What is delayed may be overtaken.
@@ -239,7 +240,7 @@ export function statesContract(newPlace: () => Promise<Place>): void {
     await addAll(queue, 4, 4);
     outcome = await untilIdle(watched, { kind: "unavailable" });
     await queue.promote();
-    await vi.waitFor(() => expect(started.at(-1)).toBe(3));
+    await until(() => expect(started.at(-1)).toBe(3));
     expect(queue.isIdle("a-stream"), "made ready").toBe(false);
     await addAll(queue, 5, 5);
     await queue.pause();
@@ -252,12 +253,12 @@ export function statesContract(newPlace: () => Promise<Place>): void {
     expect(again.queue.isIdle("a-stream"), "one waits from before").toBe(false);
     await again.queue.remove("a-stream", 5);
     await again.queue.remove("a-stream", 3);
-    await vi.waitFor(() => expect(again.queue.isIdle("a-stream")).toBe(true), 2000);
+    await until(() => expect(again.queue.isIdle("a-stream")).toBe(true));
   });
 }
 
 /** Waits until all is settled; returns what is to be the outcome from then on. */
 async function untilIdle({ queue }: Watched, next: Outcome): Promise<Outcome> {
-  await vi.waitFor(() => expect(queue.isIdle("a-stream")).toBe(true), 2000);
+  await until(() => expect(queue.isIdle("a-stream")).toBe(true));
   return next;
 }

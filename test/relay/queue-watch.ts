@@ -12,9 +12,6 @@ export interface Place {
   readonly dataDir: string;
 }
 
-/** Longer than the poll of the queue (500 ms) is a failure where an event should start at once. */
-export const AT_ONCE_MS = 400;
-
 /** A queue's handler and receipts, watched. */
 export interface Watched {
   readonly queue: DeliveryQueue;

@@ -115,7 +115,7 @@ describe("events of a stream whose builders give receipts", () => {
     await allDone(relay);
     expect(builder.seen).toEqual(names(1, 50));
     expect(new Set(relay.edge.done.map(([, given]) => given))).toEqual(new Set(["AAAA"]));
-    await vi.waitFor(() => expect(relay.count("accepted")).toBe(50));
+    await vi.waitFor(() => expect(relay.count("accepted")).toBe(50), AT_ONCE_MS);
     for (const step of ["drained", "published", "received"])
       expect([step, relay.count(step)]).toEqual([step, 50]);
     expect([relay.count("queued"), relay.count("error")]).toEqual([0, 0]);
@@ -125,7 +125,7 @@ describe("events of a stream whose builders give receipts", () => {
     const relay = await run(await startFakeEdge());
     relay.edge.put(...events(1, 20));
     await queueIs(relay.queue, { waiting: 20 });
-    await vi.waitFor(() => expect(relay.edge.stored).toEqual(range(1, 20)));
+    await vi.waitFor(() => expect(relay.edge.stored).toEqual(range(1, 20)), AT_ONCE_MS);
     let answered = 0;
     const builder = await startBuilderPeer(relay.bed, (seen) => {
       // New ones come in the middle of the backlog.
@@ -223,7 +223,7 @@ describe("events of a stream whose builders give no receipts", () => {
     await queueIs(relay.queue, { delayed: 1 });
     const other = await startBuilderPeer(relay.bed, silence, to("issues"));
     await allDone(relay);
-    await vi.waitFor(() => expect(other.seen).toContain("docs-4"));
+    await vi.waitFor(() => expect(other.seen).toContain("docs-4"), AT_ONCE_MS);
     expect(listener.seen).toEqual(names(1, 3));
   });
 });

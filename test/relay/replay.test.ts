@@ -13,6 +13,7 @@ import { sharedKey } from "../../shared/shared-key.ts";
 import { Passthru } from "../../shared/wamp/passthru.ts";
 import type { WampSession } from "../../shared/wamp/session.ts";
 import { ErrorReply } from "../../shared/wamp/wamp-error.ts";
+import { until } from "../helpers/until.ts";
 import { startTestbed, type Testbed } from "../router/testbed.ts";
 import { describeWith } from "../helpers/peers.ts";
 import { join } from "../shared/wamp/joined.ts";
@@ -223,7 +224,7 @@ describe("two relays at one router", () => {
     expect(await ask(bed, { id: ID, stream: "docs", from: 1, to: 1 })).toEqual({ id: ID, events: 1 });
     expect(queue.retried).toEqual([]);
     await first.session.close();
-    await vi.waitFor(async () => {
+    await until(async () => {
       expect(await ask(bed, { id: ID, stream: "docs", from: 1, to: 1 })).toEqual({ id: ID, events: 1 });
     });
     expect(queue.retried).toContain(1);
@@ -239,7 +240,7 @@ describe("two relays at one router", () => {
       .mockRejectedValue(new ErrorReply("wamp.error.procedure_already_exists"));
     const parts = { queue: fakeQueue(), drains: { open: () => [] }, sharedKeys: [shared], report: () => {} };
     await serveReplay(session, parts, 1);
-    await vi.waitFor(() => expect(register.mock.calls.length).toBeGreaterThan(5));
+    await until(() => expect(register.mock.calls.length).toBeGreaterThan(5));
     expect(onClosed).toHaveBeenCalledTimes(1);
     onClosed.mockRestore();
     await session.close();

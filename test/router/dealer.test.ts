@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { SerializerId } from "../../shared/wamp/serializers.ts";
+import { until } from "../helpers/until.ts";
 import { bytes, type RawClient } from "./raw-client.ts";
 import { EVERYTHING, startTestbed } from "./testbed.ts";
 
@@ -99,7 +100,7 @@ describe("calls", () => {
     caller.send([48, 31, {}, "webhook.replay"]);
     const [, invocation] = await callee.next();
     caller.end();
-    await expect.poll(() => testbed.reports.some(([event]) => event === "left")).toBe(true);
+    await until(() => expect(testbed.reports.map(([event]) => event)).toContain("left"));
     callee.send([70, invocation, {}, ["late"]]);
     expect(await callee.settled()).toEqual([]);
   });

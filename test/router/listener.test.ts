@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join as joinPath } from "node:path";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { WebSocket } from "ws";
+import { until } from "../helpers/until.ts";
 import { ManualClock } from "./manual-clock.ts";
 import { EVERYTHING, startTestbed, TRANSPORT, type Change } from "./testbed.ts";
 
@@ -109,7 +110,7 @@ describe("a TCP port", () => {
     const { endpoint } = await startTestbed({ clock });
     const socket = connect("port" in endpoint ? endpoint.port : 0, "127.0.0.1");
     await once(socket, "connect");
-    await expect.poll(() => clock.waiting).toBe(1);
+    await until(() => expect(clock.waiting).toBe(1));
     const closed = once(socket, "close");
     clock.forward(10_000);
     await closed;
@@ -193,6 +194,7 @@ describe("closing the router", () => {
     relay.ws.pause();
     const start = performance.now();
     await Promise.all([testbed.router.close(), testbed.router.close()]);
-    expect(performance.now() - start).toBeLessThan(3_000);
+    // `ws` by itself would wait for 30 s.
+    expect(performance.now() - start).toBeLessThan(20_000);
   });
 });

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { until } from "../helpers/until.ts";
 import type { RawClient } from "./raw-client.ts";
 import { ManualClock } from "./manual-clock.ts";
 import { startRealm, type Actor } from "./realm-bed.ts";
@@ -43,7 +44,7 @@ describe("the subscription meta API", () => {
     expect(await call(relay, "list_subscribers", prefix)).toEqual([one.session, two.session]);
     expect(await call(relay, "count_subscribers", prefix)).toBe(2);
     two.end();
-    await expect.poll(() => testbed.reports.at(-1)?.[0]).toBe("left");
+    await until(() => expect(testbed.reports.at(-1)?.[0]).toBe("left"));
     expect(await call(relay, "count_subscribers", prefix)).toBe(1);
     expect(await call(relay, "count_subscribers", wildcard)).toBe("wamp.error.no_such_subscription");
   });
@@ -135,7 +136,7 @@ describe("meta events", () => {
     await subscribe(two, "webhook.github.", "prefix");
     expect(await one.ask([34, 9, id])).toEqual([35, 9]);
     two.end();
-    await expect.poll(() => testbed.reports.at(-1)?.[0]).toBe("left");
+    await until(() => expect(testbed.reports.at(-1)?.[0]).toBe("left"));
     const events = (await relay.settled()).map(([, , , details, args]) => [Object(details).topic, args]);
     const created = { id, created: "2026-01-01T00:00:00.000Z", uri: "webhook.github.", match: "prefix" };
     expect(events).toEqual([

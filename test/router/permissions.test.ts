@@ -87,6 +87,6 @@ describe("URIs", () => {
     const long = `${"a".repeat(4 * 1024 * 1024)} `;
     const start = performance.now();
     expect(isUri(long)).toBe(false);
-    expect(performance.now() - start).toBeLessThan(500);
+    expect(performance.now() - start).toBeLessThan(5_000);
   });
 });

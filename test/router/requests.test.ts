@@ -134,7 +134,8 @@ describe("a connection", () => {
     const started = performance.now();
     client.ws.send(Buffer.from(frame, "hex"));
     expect(await client.closed).toBe(1002);
-    expect(performance.now() - started).toBeLessThan(500);
+    // Who has not joined is ended after 10 s in any case.
+    expect(performance.now() - started).toBeLessThan(5_000);
     expect(await builder.settled()).toEqual([]);
   });
 

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { parseRouterConfig } from "../../router/config.ts";
 import { features } from "../../router/features.ts";
+import { until } from "../helpers/until.ts";
 import { ManualClock } from "./manual-clock.ts";
 import { answer, challengeOf, newKeyPair, RawClient, record } from "./raw-client.ts";
 import { configJson, EVERYTHING, PRINCIPALS, startTestbed, TRANSPORT, type Testbed } from "./testbed.ts";
@@ -230,7 +231,7 @@ describe("leaving", () => {
     const { join, reports } = await startTestbed();
     const relay = await join("relay");
     relay.end();
-    await expect.poll(() => reports.at(-1)).toEqual(["left", { authid: "relay", reason: "lost" }]);
+    await until(() => expect(reports.at(-1)).toEqual(["left", { authid: "relay", reason: "lost" }]));
   });
 });
 

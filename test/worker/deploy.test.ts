@@ -12,6 +12,7 @@ import { seal, sealTag } from "../../shared/cryptobox.ts";
 import { CHUNK_BYTES } from "../../shared/drain.ts";
 import { encodeEvent } from "../../shared/event.ts";
 import type { TakeCall } from "../../worker/take.ts";
+import { until } from "../helpers/until.ts";
 import { deliver } from "./deliver.ts";
 import { letPass, ringUntil } from "./clock.ts";
 import { shared, STREAM } from "./parties.ts";
@@ -89,7 +90,7 @@ describe("an object that is aborted", () => {
       return object.take(takeCall({ bytes: payload.length }), half);
     });
     const ended = expect(taken).rejects.toThrow("abort");
-    await vi.waitFor(() => expect(pulled).toBe(2));
+    await until(() => expect(pulled).toBe(2));
     await abortAllDurableObjects();
     await ended;
     expect(await storedEvents()).toHaveLength(1);

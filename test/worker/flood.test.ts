@@ -1,6 +1,7 @@
 import { evictDurableObject, reset, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { HEARTBEAT } from "../../shared/drain.ts";
+import { until } from "../helpers/until.ts";
 import { alarmIn, letPass, untilAlarm } from "./clock.ts";
 import { deliver } from "./deliver.ts";
 import { meter } from "./meter.ts";
@@ -70,7 +71,7 @@ describe("a flood of sockets that prove nothing", () => {
       flood.push(socket);
       void socket.closed.then(({ code, reason }) => closed.push({ index, code, reason }));
     }
-    await vi.waitFor(() => expect(closed).toHaveLength(3));
+    await until(() => expect(closed).toHaveLength(3));
     for (const each of closed) expect(each).toMatchObject({ code: 4429, reason: "too many sockets wait" });
     // Once in 10⁸ times they would be.
     expect(closed.map(({ index }) => index).toSorted((a, b) => a - b)).not.toEqual([0, 1, 2]);
@@ -79,7 +80,7 @@ describe("a flood of sockets that prove nothing", () => {
     await deliver();
     expect((await before.event()).seq).toBe(2);
     const after = await RelaySocket.open("relay-two");
-    await vi.waitFor(() => expect(closed).toHaveLength(4));
+    await until(() => expect(closed).toHaveLength(4));
     after.send({ type: "credit", events: 1 });
     await deliver();
     expect((await after.event()).seq).toBe(3);

@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, it, test, vi } from "vitest";
 import { HEARTBEAT } from "../../shared/drain.ts";
 import type { Open } from "../../worker/drain.ts";
 import type { Outbox } from "../../worker/outbox.ts";
+import { until } from "../helpers/until.ts";
 import { letPass, ringUntil, untilAlarm } from "./clock.ts";
 import { configure } from "./configure.ts";
 import { deliver } from "./deliver.ts";
@@ -75,7 +76,7 @@ describe("two relays on one stream", () => {
           // What neither has done is all with one of them once the other has left.
           await pair["relay-one"].leave();
           const last = pair["relay-two"];
-          await vi.waitFor(async () => {
+          await until(async () => {
             do await last.take();
             while (last.store());
             // An event on which three connections ended is set aside.

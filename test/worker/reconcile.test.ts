@@ -355,7 +355,7 @@ describe("a redelivery", () => {
       return answer;
     };
     void run({ fetch: dying }).catch(() => {});
-    await expect.poll(() => github.of("POST").length).toBe(1);
+    await expect.poll(() => github.of("POST").length, { timeout: 20_000 }).toBe(1);
     await run();
     expect(github.of("POST")).toHaveLength(1);
   });

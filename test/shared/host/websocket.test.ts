@@ -10,6 +10,7 @@ import { inspect } from "node:util";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { type WebSocket, WebSocketServer } from "ws";
 import { openWebSocket, UpgradeRefused } from "../../../shared/host/websocket.ts";
+import { until } from "../../helpers/until.ts";
 import { selfSigned } from "./self-signed.ts";
 
 const signal = new AbortController().signal;
@@ -178,7 +179,7 @@ describe("openWebSocket", () => {
     const { answer } = await refusal(host);
     expect(Buffer.byteLength(answer.body)).toBeLessThanOrEqual(4096);
     expect(answer.body).toMatch(/^é{2000}/);
-    await vi.waitFor(() => expect(hungUp).toBe(true));
+    await until(() => expect(hungUp).toBe(true));
     // What was on its way in the system's buffers, not a whole download.
     expect(sent).toBeLessThan(2000);
   });
@@ -238,7 +239,7 @@ describe("openWebSocket", () => {
         });
       });
       const socket = await opening(url, 200, "ping");
-      await vi.waitFor(() => expect(texts.length).toBeGreaterThan(2));
+      await until(() => expect(texts.length).toBeGreaterThan(2));
       expect(socket.readyState).toBe(socket.OPEN);
       expect(new Set(texts)).toEqual(new Set(["ping"]));
       expect(pings).toBe(0);
@@ -261,7 +262,7 @@ describe("openWebSocket", () => {
         peer.on("message", () => (heartbeats += 1));
       });
       const socket = await opening(url, 200, "ping");
-      await vi.waitFor(() => expect(heartbeats).toBeGreaterThan(2));
+      await until(() => expect(heartbeats).toBeGreaterThan(2));
       expect(socket.readyState).toBe(socket.OPEN);
       socket.terminate();
     });

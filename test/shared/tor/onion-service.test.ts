@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { clientAuthPublicKey, onionAddress, onionKeyBlob } from "../../../shared/tor/onion-keys.ts";
 import { publishOnionService, type OnionServiceOptions } from "../../../shared/tor/onion-service.ts";
+import { until } from "../../helpers/until.ts";
 import { type FakeTor, fakeTorFolder, startFakeTor } from "./fake-tor.ts";
 
 const seed = Buffer.alloc(32, 1);
@@ -51,6 +52,8 @@ describe("publishOnionService", () => {
     reports.length = 0;
     const service = publishOnionService(options);
     expect(service.address).toBe(onionAddress(seed));
+    await until(() => expect(reports).toHaveLength(1));
+    // Several tries more.
     await sleep(350);
     expect(reports).toHaveLength(1);
     expect(reports[0]).toMatch(/^error .*ERR_TOR_CONTROL_UNREACHABLE/);
@@ -90,7 +93,7 @@ describe("publishOnionService", () => {
     ])("%s: says so, with the remedy and without the key", async (_, asked, code, remedy) => {
       reports.length = 0;
       const service = publishOnionService({ ...options, ...asked, control: tor.address });
-      await expect.poll(() => reports.length).toBe(1);
+      await until(() => expect(reports).toHaveLength(1));
       await service.close();
       expect(reports[0]).toContain(code);
       expect(reports[0]).toContain(remedy);
@@ -106,7 +109,7 @@ describe("publishOnionService", () => {
         pow: { queueRate: 1, queueBurst: 2 },
       });
       const asked = () => tor.lines.find((line) => line.startsWith("ADD_ONION ")) ?? "";
-      await expect.poll(asked).not.toBe("");
+      await until(() => expect(asked()).not.toBe(""));
       await service.close();
       expect(
         asked()
@@ -154,8 +157,8 @@ describe("publishOnionService", () => {
     /** The verbs of what was asked after authentication. */
     const asked = () =>
       tor.lines.map((line) => line.split(" ")[0]).filter((verb) => verb?.endsWith("_ONION"));
-    /** Milliseconds, well below those between two looks at the introduction points. */
-    const AT_ONCE = { timeout: 700 };
+    /** Milliseconds, below the two seconds between two looks at the introduction points. */
+    const AT_ONCE = { timeout: 1500 };
 
     it("takes the service back at once, and adds it anew", async () => {
       afterAdding = [upload + uploaded, upload + uploaded];
@@ -171,7 +174,7 @@ describe("publishOnionService", () => {
     it("does so while the descriptor is not up yet, and then says that it is published", async () => {
       afterAdding = ["", upload + uploaded];
       const service = publish();
-      await expect.poll(asked).toEqual(["ADD_ONION"]);
+      await until(() => expect(asked()).toEqual(["ADD_ONION"]));
       service.update({ clients });
       await expect.poll(asked, AT_ONCE).toEqual(["ADD_ONION", "DEL_ONION", "ADD_ONION"]);
       await service.published;
@@ -189,11 +192,11 @@ describe("publishOnionService", () => {
       phase = said;
       vi.useFakeTimers();
       const service = publish();
-      await vi.waitFor(() => expect(asked()).toEqual(["ADD_ONION"]));
+      await until(() => expect(asked()).toEqual(["ADD_ONION"]));
       await vi.advanceTimersByTimeAsync(60_000);
       vi.useRealTimers();
       const errors = () => reports.filter((line) => line.startsWith("error "));
-      await expect.poll(errors).toHaveLength(1);
+      await until(() => expect(errors()).toHaveLength(1));
       expect(errors()[0]).toContain("ERR_TOR_ONION_UPLOAD");
       expect(errors()[0]).toContain(`the onion service's descriptor was not uploaded in 60 s: ${why}`);
       await service.close();
@@ -202,7 +205,7 @@ describe("publishOnionService", () => {
     it("does not take the upload of what was taken back for that of the new descriptor", async () => {
       afterAdding = [upload, uploaded];
       const service = publish();
-      await expect.poll(asked).toEqual(["ADD_ONION"]);
+      await until(() => expect(asked()).toEqual(["ADD_ONION"]));
       service.update({ clients });
       await expect.poll(asked, AT_ONCE).toEqual(["ADD_ONION", "DEL_ONION", "ADD_ONION"]);
       await sleep(100);

@@ -4,12 +4,13 @@ import { existsSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { OnionhookError } from "../../../shared/errors.ts";
 import { socksError } from "../../../shared/tor/socks-reply.ts";
 import { dial } from "../../../shared/tor/socks.ts";
 import { NO_WATCH, watchTor, type TorWatch } from "../../../shared/tor/watch.ts";
 import { describeWith } from "../../helpers/peers.ts";
+import { until } from "../../helpers/until.ts";
 import { fakeTorFolder, startFakeTor, type FakeTor } from "./fake-tor.ts";
 
 const READY = 'NOTICE BOOTSTRAP PROGRESS=100 TAG=done SUMMARY="Done"';
@@ -37,7 +38,7 @@ describe("a watch over tor", () => {
       () => time,
     );
   const connected = async (made: TorWatch) => {
-    await vi.waitFor(() => expect(tor.lines).toContain("GETINFO status/bootstrap-phase"));
+    await until(() => expect(tor.lines).toContain("GETINFO status/bootstrap-phase"));
     return made;
   };
 
@@ -59,7 +60,7 @@ describe("a watch over tor", () => {
   it("calls a dial's failure by what tor is still doing", async () => {
     phase = STARTING;
     const made = await connected(watch());
-    await vi.waitFor(() =>
+    await until(() =>
       expect(made.explain(timeout)).toMatchObject({
         code: "ERR_TOR_STARTING",
         message: "Tor is not ready: 30 % (loading_status: Loading networkstatus consensus)",
@@ -70,14 +71,14 @@ describe("a watch over tor", () => {
     expect(made.explain(denied)).toBe(denied);
     expect(newnyms()).toBe(0);
     tor.say(`650 STATUS_CLIENT ${READY}\r\n`);
-    await vi.waitFor(() => expect(made.explain(timeout)).toBe(timeout));
+    await until(() => expect(made.explain(timeout)).toBe(timeout));
     stop.abort();
     await made.ended;
   });
 
   it("has tor forget a service that it remembers wrongly, ever more rarely, and at once after a success", async () => {
     const made = await connected(watch());
-    await vi.waitFor(() => {
+    await until(() => {
       expect(made.explain(notFound)).toBe(notFound);
       expect(newnyms()).toBe(1);
     });
@@ -88,15 +89,15 @@ describe("a watch over tor", () => {
       expect(newnyms()).toBe(index + 1);
       time += 1;
       made.explain(notFound);
-      await vi.waitFor(() => expect(newnyms()).toBe(index + 2));
+      await until(() => expect(newnyms()).toBe(index + 2));
     }
     made.reached();
     time += 10_000;
     made.explain(notFound);
-    await vi.waitFor(() => expect(newnyms()).toBe(7));
+    await until(() => expect(newnyms()).toBe(7));
     time += 10_000;
     made.explain(notFound);
-    await vi.waitFor(() => expect(newnyms()).toBe(8));
+    await until(() => expect(newnyms()).toBe(8));
     expect(reports.filter(([event]) => event === "tor")).toHaveLength(8);
   });
 
@@ -115,7 +116,7 @@ describe("a watch over tor", () => {
     [0xf6, false],
   ])("of reply code %i forgetting mends it: %s", async (code, mends) => {
     const made = await connected(watch());
-    await vi.waitFor(() => {
+    await until(() => {
       made.explain(socksError(code, "the router"));
       made.explain(socksError(mends ? code : 0xf0, "the router"));
       expect(newnyms()).toBe(1);
@@ -130,7 +131,7 @@ describe("a watch over tor", () => {
   it("asks for nothing but progress and that", async () => {
     const made = await connected(watch());
     made.explain(notFound);
-    await vi.waitFor(() => expect(newnyms()).toBe(1));
+    await until(() => expect(newnyms()).toBe(1));
     const verbs = tor.lines.map((line) => line.replace(/ [0-9A-F]{20,}$/i, ""));
     expect(verbs).toEqual([
       "PROTOCOLINFO 1",
@@ -145,19 +146,16 @@ describe("a watch over tor", () => {
   it("comes back when tor does, and says its absence once", async () => {
     const made = await connected(watch());
     await tor.close();
-    await vi.waitFor(() => expect(codes()).toEqual(["ERR_TOR_CONTROL_UNREACHABLE"]), 10_000);
+    await until(() => expect(codes()).toEqual(["ERR_TOR_CONTROL_UNREACHABLE"]));
     await new Promise((resolve) => setTimeout(resolve, 500));
     expect(codes()).toEqual(["ERR_TOR_CONTROL_UNREACHABLE"]);
     // Without it, failures are what they are.
     expect(made.explain(notFound)).toBe(notFound);
     tor = await startFakeTor(folder.path, { answer });
-    await vi.waitFor(
-      () => {
-        made.explain(notFound);
-        expect(newnyms()).toBe(1);
-      },
-      { timeout: 20_000 },
-    );
+    await until(() => {
+      made.explain(notFound);
+      expect(newnyms()).toBe(1);
+    });
     stop.abort();
     await made.ended;
   }, 30_000);
@@ -196,13 +194,13 @@ describeWith("tor", "a tor that finds no network (real tor)", (program) => {
     const stop = new AbortController();
     const reports: [string, unknown][] = [];
     try {
-      await vi.waitFor(() => expect(existsSync(control) && existsSync(socks)).toBe(true), 20_000);
+      await until(() => expect(existsSync(control) && existsSync(socks)).toBe(true));
       const watch = watchTor(
         { path: control },
         (event, fields) => void reports.push([event, fields]),
         stop.signal,
       );
-      await vi.waitFor(() => expect(reports.some(([event]) => event === "tor")).toBe(true), 20_000);
+      await until(() => expect(reports.some(([event]) => event === "tor")).toBe(true));
       const failure = await dial({ path: socks }, "example.org", 443, {
         peer: "the edge",
       }).catch((error: unknown) => error);

@@ -110,7 +110,7 @@ describe("a frame", () => {
     const begin = { json: "[", msgpack: "\x91", cbor: "\x81" }[id];
     const started = performance.now();
     expect(() => parse(id, Buffer.alloc(32 * 1024 * 1024, begin, "latin1"))).toThrow(REFUSED);
-    expect(performance.now() - started).toBeLessThan(1000);
+    expect(performance.now() - started).toBeLessThan(5000);
   });
 
   it.each(ids)("on %s holds at most 250,000 values in each element", (id) => {

@@ -8,6 +8,7 @@ import { joinWamp, type WampEvent, type WampSession } from "../../../shared/wamp
 import { serializers } from "../../../shared/wamp/serializers.ts";
 import { ErrorReply } from "../../../shared/wamp/wamp-error.ts";
 import { superviseWamp } from "../../../shared/wamp/supervisor.ts";
+import { until } from "../../helpers/until.ts";
 import { startTestbed } from "../../router/testbed.ts";
 import { join } from "./joined.ts";
 
@@ -113,7 +114,7 @@ describe("a WAMP session", () => {
       // The router has them in the order of their coming.
       await relay.publish("webhook.github.push", { n: 1 }, [ids[1]] as number[]);
       await relay.publish("webhook.github.push", { n: 2 });
-      await vi.waitFor(() => expect(heard).toHaveLength(4));
+      await until(() => expect(heard).toHaveLength(4));
       expect(heard.toSorted()).toEqual(['0 {"n":2}', '1 {"n":1}', '1 {"n":2}', '2 {"n":2}']);
     },
   );
@@ -244,7 +245,7 @@ describe("a WAMP session", () => {
     ]);
     vi.useRealTimers();
     const idOf = (call: number) => heard.filter(([type]) => type === 48)[call]?.[1];
-    await vi.waitFor(() => {
+    await until(() => {
       const cancelled = heard.filter(([type]) => type === 49);
       expect(cancelled).toEqual([
         [49, idOf(1), { mode: "kill" }],
