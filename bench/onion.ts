@@ -1,7 +1,8 @@
 /**
  * `npm run bench:onion`: what the pipeline adds to Tor. Over one private network, in one run and in turn, so that what
  * else the machine does falls on all three alike: bare TCP through an onion service and back, bare WAMP from publish to
- * event, and the pipeline from POST to opened. Then how long connections take, and how long events fail to come after a kill.
+ * event, and the pipeline from POST to opened. Then how long connections take, and how long events fail to come after a kill;
+ * of the relay's tor also, how long each of its two connections is away.
  * What counts are the ratios.
  */
 import { execFileSync } from "node:child_process";
@@ -9,11 +10,13 @@ import { availableParallelism, loadavg, networkInterfaces } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import * as v from "valibot";
+import { nowMs } from "../cli/output.ts";
 import { readConfigFile } from "../shared/host/config-file.ts";
 import { type BareWamp, openWamp } from "./bare.ts";
 import { BODY_BYTES, HOPS, type Ledger, openLedger, type Way } from "./deliveries.ts";
 import { echo, openEcho } from "./echo.ts";
 import { line, ratio } from "./lines.ts";
+import { openPartLog, type PartLog } from "./part-log.ts";
 import { onStage, printMemory, type Stage } from "./stage.ts";
 import { clocked, median, quantiles, timesOf } from "./statistics.ts";
 
@@ -21,6 +24,8 @@ import { clocked, median, quantiles, timesOf } from "./statistics.ts";
 const WARM_UP = 20;
 /** New addresses that are connected to: publishing one takes seconds. */
 const ADDRESSES = 5;
+/** Milliseconds until a part's word is in its log. */
+const WORD_MS = 10_000;
 
 /**
  * Tor's connections to each other wait with what does not fill a segment until what they sent before is acknowledged
@@ -135,23 +140,49 @@ async function measureConnections(stage: Stage): Promise<void> {
   line("connect: a later one, another circuit", quantiles(times.other));
 }
 
-/** Kills a process, posts at once, and waits until the builder has opened that; `dev` starts the process again by itself. */
+/**
+ * Kills a process, posts at once, and waits until the builder has opened that; `dev` starts the process again by itself.
+ * What comes after the relay's tor died is drained and published anew: that says when each of the two was back.
+ */
 async function measureRecovery(stage: Stage, kills: number): Promise<void> {
   const ledger = openLedger(stage);
-  for (const part of ["tor:service", torOf(stage, "relay"), torOf(stage, "builder"), "router"]) {
-    const times: number[] = [];
+  const relay = openPartLog(stage, "relay");
+  const relayTor = torOf(stage, "relay");
+  for (const part of ["tor:service", relayTor, torOf(stage, "builder"), "router"]) {
+    const times = { opened: [] as number[], edge: [] as number[], router: [] as number[] };
     for (let count = 0; count < kills; count += 1) {
+      const killedAt = nowMs();
       process.kill(stage.pidOf(part), "SIGKILL");
-      times.push(await ledger.deliver());
+      times.opened.push(await ledger.deliver());
+      if (part === relayTor)
+        for (const to of ["edge", "router"] as const)
+          times[to].push((await connectedAt(relay, to, killedAt)) - killedAt);
       await ledger.until("done", ledger.ways.length);
       // On the circuits that there are now.
       await ledger.deliver();
       await ledger.until("done", ledger.ways.length);
     }
-    const seconds = times.toSorted((a, b) => a - b).map((ms) => (ms / 1000).toFixed(1));
-    line(`killed ${part}: until the next event is opened, s`, seconds.join("  "));
+    line(`killed ${part}: until the next event is opened, s`, seconds(times.opened));
+    if (part !== relayTor) continue;
+    line("  until the drain is welcomed, s", seconds(times.edge));
+    line("  until the relay's WAMP session is joined, s", seconds(times.router));
   }
+  relay.close();
   ledger.close();
+}
+
+/** When the relay said so last, which is after `since`: an event has come by there. */
+async function connectedAt(relay: PartLog, to: string, since: number): Promise<number> {
+  const at = () => relay.last("connected", to)?.at ?? 0;
+  await relay.until(`the relay is back at the ${to}`, () => at() > since, WORD_MS);
+  return at();
+}
+
+function seconds(times: readonly number[]): string {
+  return times
+    .toSorted((a, b) => a - b)
+    .map((ms) => (ms / 1000).toFixed(1))
+    .join("  ");
 }
 
 const partConfig = v.object({ tor: v.string() });

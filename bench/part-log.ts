@@ -5,7 +5,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import * as v from "valibot";
 import type { Stage } from "./stage.ts";
 
-const reported = v.looseObject({ event: v.string() });
+/** `at`: milliseconds since 1970. */
+const reported = v.looseObject({ event: v.string(), at: v.number() });
 type Reported = v.InferOutput<typeof reported>;
 
 export interface PartLog {
@@ -17,8 +18,8 @@ export interface PartLog {
   ): Promise<void>;
   /** How often an event was reported since the log was opened. */
   count(event: string): number;
-  /** The last one of that name, if one was reported since the log was opened. */
-  last(event: string): Reported | undefined;
+  /** The last one of that name, and of that `to` if it is given, if one was reported since the log was opened. */
+  last(event: string, to?: string): Reported | undefined;
   close(): void;
 }
 
@@ -47,13 +48,14 @@ export function openPartLog(stage: Stage, part: string): PartLog {
     if (!line.startsWith("{")) return;
     const report = v.parse(reported, JSON.parse(line));
     counts.set(report.event, (counts.get(report.event) ?? 0) + 1);
-    lasts.set(report.event, report);
+    lasts.set(keyOf(report.event), report);
+    lasts.set(keyOf(report.event, report["to"]), report);
   }
 
   skip();
   const log: Pick<PartLog, "count" | "last"> = {
     count: (event) => counts.get(event) ?? 0,
-    last: (event) => lasts.get(event),
+    last: (event, to) => lasts.get(keyOf(event, to)),
   };
   return {
     ...log,
@@ -66,4 +68,8 @@ export function openPartLog(stage: Stage, part: string): PartLog {
     },
     close: () => closeSync(file),
   };
+}
+
+function keyOf(event: string, to?: unknown): string {
+  return JSON.stringify([event, to]);
 }
