@@ -29,7 +29,14 @@ export function makeApp<Env extends Settings>({ outboxOf, report }: AppParts<Env
   /** How often each refusal was the answer, since this isolate was started. */
   const refused: Partial<Record<RefusalCode, number>> = {};
 
-  app.all("/webhook/github", async (c) => {
+  app.all("/webhook/github", (c) => {
+    const answer = take(c);
+    // Where a sender hangs up the runtime ends its request, and nothing counts its body out of what is held.
+    c.executionCtx.waitUntil(answer.catch(() => {}));
+    return answer;
+  });
+
+  async function take(c: Context<{ Bindings: Env }>): Promise<Response> {
     const config = configured(c.env);
     const outbox = outboxOf(c.env);
     return withWebhook(c.req.raw, config, async (webhook) => {
@@ -52,7 +59,7 @@ export function makeApp<Env extends Settings>({ outboxOf, report }: AppParts<Env
       const duplicate = stored.length > 0 && stored.every((taken) => taken.duplicate);
       return c.json({ delivery: id, event, duplicate, stored }, 202);
     });
-  });
+  }
 
   app.get("/health", (c) => {
     configOf(c.env);

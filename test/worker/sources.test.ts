@@ -1,3 +1,4 @@
+import { createExecutionContext } from "cloudflare:test";
 import { describe, expect, it, test, vi } from "vitest";
 import type { Webhook } from "../../worker/github.ts";
 import { makeApp } from "../../worker/app.ts";
@@ -32,7 +33,8 @@ function edgeOf(settings: Settings & Record<string, unknown>) {
     deliver: async (secret: string, delivery: Delivery & { body: string }) => {
       const signature = await signatureOf(delivery.body, secret);
       const headers = { "X-Hub-Signature-256": signature, ...delivery.headers };
-      return answerOf(await app.fetch(await webhookRequest({ ...delivery, headers }), env));
+      const request = await webhookRequest({ ...delivery, headers });
+      return answerOf(await app.fetch(request, env, createExecutionContext()));
     },
     health: async () => answerOf(await app.request("/health", {}, env)),
   };

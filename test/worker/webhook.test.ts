@@ -1,4 +1,4 @@
-import { createExecutionContext, reset, runInDurableObject } from "cloudflare:test";
+import { createExecutionContext, reset, runInDurableObject, waitOnExecutionContext } from "cloudflare:test";
 import { env, exports } from "cloudflare:workers";
 import { afterEach, beforeEach, describe, expect, it, test, vi } from "vitest";
 import { concatBytes, decodeUtf8, encodeUtf8 } from "../../shared/bytes.ts";
@@ -128,6 +128,13 @@ describe("a delivery that is taken", () => {
         duplicate: false,
       },
     ]);
+  });
+
+  it("is waited for by the runtime, which ends the request of a sender that hung up", async () => {
+    const context = createExecutionContext();
+    void worker.fetch(await webhookRequest(), env, context);
+    await waitOnExecutionContext(context);
+    expect(await storedEvents()).toHaveLength(1);
   });
 });
 
