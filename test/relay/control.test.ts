@@ -2,7 +2,6 @@
 import { execFile } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { type IncomingHttpHeaders, type IncomingMessage, request } from "node:http";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -13,6 +12,7 @@ import { makeMetrics } from "../../relay/metrics.ts";
 import { makeReports } from "../../relay/reports.ts";
 import { watchReports } from "../../relay/watch.ts";
 import { OnionhookError } from "../../shared/errors.ts";
+import { freePort } from "../helpers/redis.ts";
 import { type FakeOperations, heldEvent, makeFakeOperations } from "./fake-operations.ts";
 
 interface Answer {
@@ -448,11 +448,3 @@ describe("the monitoring port", () => {
     expect((await ask("GET", "/health")).status).toBe(200);
   });
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await new Promise((resolve) => server.once("listening", resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return typeof address === "object" && address ? address.port : 0;
-}

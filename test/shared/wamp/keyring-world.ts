@@ -1,13 +1,14 @@
 /** A router, ours or Crossbar.io, behind a recorder of all that goes over the wire, and those who speak through it. */
-import { createServer } from "node:net";
 import { once } from "node:events";
-import { onTestFinished } from "vitest";
+import { afterAll, beforeAll, describe, onTestFinished } from "vitest";
 import { type WebSocket, WebSocket as Client, WebSocketServer } from "ws";
 import { parseRouterConfig } from "../../../router/config.ts";
 import { startRouter } from "../../../router/router.ts";
 import { joinWamp, type WampSession } from "../../../shared/wamp/session.ts";
-import type { SerializerId } from "../../../shared/wamp/serializers.ts";
+import { type SerializerId, serializers } from "../../../shared/wamp/serializers.ts";
 import { startCrossbar } from "../../helpers/crossbar.ts";
+import { describeWith } from "../../helpers/peers.ts";
+import { freePort } from "../../helpers/redis.ts";
 import { configJson, EVERYTHING, type Json, PRINCIPALS, TRANSPORT } from "../../router/testbed.ts";
 import { type KeyPair, newKeyPair, RawClient, serializerOf } from "../../router/raw-client.ts";
 
@@ -32,9 +33,31 @@ export interface Message {
   readonly list: readonly unknown[];
 }
 
+/** Milliseconds for a router or a peer on a busy machine. */
+export const START_MS = 150_000;
+
+/** Runs the same tests through both routers, each started once, on every serializer. */
+export function describeWorlds(tests: (world: () => World, serializer: SerializerId) => void): void {
+  describeThrough("our router", tests);
+  describeWith("crossbar", "at the real Crossbar.io", () => describeThrough("Crossbar.io", tests));
+}
+
+function describeThrough(router: RouterName, tests: Parameters<typeof describeWorlds>[0]): void {
+  describe(`through ${router}`, () => {
+    let world: World;
+    beforeAll(async () => {
+      world = await startWorld(router);
+    }, START_MS);
+    afterAll(() => world.end(), START_MS);
+
+    describe.each(serializers.map(({ id }) => id))("on %s", (serializer) => tests(() => world, serializer));
+  });
+}
+
 /** Everybody joins as `relay`, who may do everything here. */
 export async function startWorld(name: RouterName): Promise<World> {
   const keys = newKeyPair();
+  // Crossbar.io does not tell which port it was given.
   const port = name === "our router" ? 0 : await freePort();
   const json = configJson(
     [`${TRANSPORT}.endpoint.port`, port],
@@ -88,16 +111,6 @@ async function startOurs(json: Json): Promise<{ port: number; end: () => Promise
 async function startTheirs(json: Json, port: number): Promise<{ port: number; end: () => Promise<void> }> {
   const crossbar = await startCrossbar(json);
   return { port, end: () => crossbar.stop() };
-}
-
-/** Crossbar.io does not tell which port it was given. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  return typeof address === "object" && address ? address.port : 0;
 }
 
 /** Passes on every message, in order, and keeps it. */
