@@ -7,12 +7,12 @@ import { MAX_BODY_BYTES } from "../../shared/webhook-body.ts";
 import { type Edge, type HttpAnswer, type HttpConnection, startEdge } from "../helpers/edge.ts";
 
 const MIB = 1024 * 1024;
-/** For what the edge answers at once. */
-const ANSWER_MS = 10_000;
+/** For what the edge answers at once; ten bodies of 25 MiB take a loaded machine seconds. */
+const ANSWER_MS = 30_000;
 /** BODY_MS of worker/body.ts, and its margin. */
 const SLOW_MS = { least: 18_000, most: 25_000 };
-/** PROVE_MS of worker/outbox.ts, and an alarm's delay. */
-const PROVE_MS = { least: 7000, most: 12_000 };
+/** PROVE_MS of worker/outbox.ts, an alarm's delay, and a loaded machine's. */
+const PROVE_MS = { least: 7000, most: 19_000 };
 const TEST_MS = 60_000;
 /**
  * Ten bodies of 25 MiB at once. An isolate may hold 40 MiB of bodies (worker/body.ts); the rest is what is on its way
@@ -124,7 +124,7 @@ async function expectServes(): Promise<void> {
   expect(edge.isAlive()).toBe(true);
 }
 
-afterEach(expectServes, ANSWER_MS);
+afterEach(expectServes, TEST_MS);
 
 describe("a length", () => {
   test.for([

@@ -14,6 +14,7 @@ import { clientAuthPublicKey, onionAddress } from "../../../shared/tor/onion-key
 import { publishOnionService, type OnionService } from "../../../shared/tor/onion-service.ts";
 import { makePrivateNetwork, type PrivateNetwork } from "../../../shared/tor/private-network.ts";
 import { dial } from "../../../shared/tor/socks.ts";
+import { eventually } from "../../helpers/dev.ts";
 import { describeWith } from "../../helpers/peers.ts";
 import { makeTorSupervisor } from "./tor-supervisor.ts";
 
@@ -88,6 +89,8 @@ describeWith("tor", "an onion service for relay and builder (real tor)", (tor) =
     });
     supervisor.onRestart = (name) => {
       restarting = Promise.all([restarting, network.restarted(name)]);
+      // Told of where it is awaited.
+      restarting.catch(() => {});
     };
     await network.start();
     service = publish(seeds.addOnion);
@@ -139,6 +142,10 @@ describeWith("tor", "an onion service for relay and builder (real tor)", (tor) =
     socket.write("hello");
     expect(String((await answer)[0])).toBe("hello");
   }
+
+  /** However it ends: a reset is an end, too. */
+  const untilClosed = (socket: net.Socket) =>
+    eventually("the connection ends", () => socket.closed, PATIENCE_MS);
 
   /** Tries until it is let in. */
   async function letIn(client: Client, seed: Uint8Array, isolation?: string): Promise<net.Socket> {
@@ -263,7 +270,7 @@ describeWith("tor", "an onion service for relay and builder (real tor)", (tor) =
       await answers(builder);
       const before = performance.now();
       await supervisor.kill("service");
-      await once(builder, "close", { signal: AbortSignal.timeout(PATIENCE_MS) });
+      await untilClosed(builder);
       await letIn("relay", seeds.addOnion);
       expect(performance.now() - before).toBeLessThan(PATIENCE_MS);
       expect(await turnedAway("builder", seeds.addOnion)).toBe("ERR_TOR_CLIENT_AUTH_WRONG");
@@ -307,7 +314,7 @@ describeWith("tor", "an onion service for relay and builder (real tor)", (tor) =
 
     it("ends what a builder still has when tor is started again, and the relay is back", async () => {
       await supervisor.kill("service");
-      await once(relay, "close", { signal: AbortSignal.timeout(PATIENCE_MS) });
+      await untilClosed(relay);
       await letIn("relay", seeds.torrc);
       expect(await turnedAway("builder", seeds.torrc)).toBe("ERR_TOR_CLIENT_AUTH_WRONG");
       await restarting;
@@ -325,11 +332,10 @@ describeWith("tor", "an onion service for relay and builder (real tor)", (tor) =
         await guarded.published;
         await Promise.all([queued, letIn("relay", seeds.many)]);
         const first = await letIn("builder", seeds.many, "one circuit");
-        const closed = once(first, "close", { signal: AbortSignal.timeout(PATIENCE_MS) });
         await open("builder", seeds.many, "one circuit");
         // A third on the same circuit is one too many.
         await open("builder", seeds.many, "one circuit").catch(() => undefined);
-        await closed;
+        await untilClosed(first);
         await letIn("builder", seeds.many);
       } finally {
         control.close();
