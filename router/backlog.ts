@@ -40,27 +40,44 @@ export class Backlogs {
     this.#waiting.add(backlog);
     this.#untilCount -= bytes;
     if (this.#untilCount > 0) return;
-    const [largest, ...others] = [...this.#waiting].toSorted((a, b) => b.bytes() - a.bytes());
-    for (let each: Backlog | undefined = largest; this.#count() > MOST_FOR_ALL; each = others.shift())
-      each?.drop();
+    // Before anybody is dropped: others are told of it, and for them that may wait.
     this.#untilCount = COUNT_EVERY;
+    const largestFirst = [...this.#waiting]
+      .map((each) => ({ each, bytes: each.bytes(), frames: [...each.frames()] }))
+      .toSorted((a, b) => b.bytes - a.bytes);
+    const tally = new Tally();
+    for (const { frames } of largestFirst) tally.add(frames);
+    for (const { each, frames } of largestFirst) {
+      if (tally.bytes <= MOST_FOR_ALL) return;
+      tally.remove(frames);
+      each.drop();
+    }
   }
 
   forget(backlog: Backlog): void {
     this.#waiting.delete(backlog);
   }
+}
 
-  #count(): number {
-    let bytes = 0;
-    const frames = new Set<Uint8Array>();
-    for (const backlog of this.#waiting) {
-      for (const frame of backlog.frames()) {
-        bytes += FRAME_OVERHEAD;
-        if (!frames.has(frame)) bytes += frame.byteLength;
-        frames.add(frame);
-      }
+/** What frames take in memory, each of them once, for however many it waits. */
+class Tally {
+  bytes = 0;
+  readonly #readers = new Map<Uint8Array, number>();
+
+  add(frames: readonly Uint8Array[]): void {
+    for (const frame of frames) {
+      const readers = this.#readers.get(frame) ?? 0;
+      this.bytes += FRAME_OVERHEAD + (readers === 0 ? frame.byteLength : 0);
+      this.#readers.set(frame, readers + 1);
     }
-    return bytes;
+  }
+
+  remove(frames: readonly Uint8Array[]): void {
+    for (const frame of frames) {
+      const readers = this.#readers.get(frame) ?? 0;
+      this.bytes -= FRAME_OVERHEAD + (readers === 1 ? frame.byteLength : 0);
+      this.#readers.set(frame, readers - 1);
+    }
   }
 }
 

@@ -96,4 +96,38 @@ describe("the backlogs of all readers", () => {
     for (const { send } of readers) expect(send(large)).toBe(true);
     expect(readers.some(({ reader }) => reader.dropped)).toBe(false);
   });
+
+  it("are counted once for all who are dropped", () => {
+    const all = new Backlogs();
+    const memory = new ArrayBuffer(MIB / 2);
+    const readers = Array.from({ length: 512 }, () => makeReader(all));
+    for (const { send } of readers) send(new Uint8Array(memory));
+    expect(readers.filter(({ reader }) => reader.dropped).length).toBeGreaterThan(100);
+    for (const { reader } of readers) expect(reader.asked).toBeLessThan(10);
+  });
+
+  it("are not counted anew for what others are told of each who is dropped", () => {
+    const all = new Backlogs();
+    let dropping = 0;
+    let deepest = 0;
+    const readers: Array<{ backlog: Backlog; buffered: number }> = [];
+    const send = (to: (typeof readers)[number], frame: Uint8Array) => {
+      to.buffered += frame.byteLength;
+      to.backlog.add(frame);
+    };
+    for (let index = 0; index < 64; index += 1) {
+      const drop = () => {
+        deepest = Math.max(deepest, ++dropping);
+        for (const other of readers) if (other !== reader) send(other, new Uint8Array(20));
+        reader.buffered = 0;
+        dropping -= 1;
+      };
+      const backlog = new Backlog(all, { buffered: () => reader.buffered, drop });
+      const reader = { backlog, buffered: 0 };
+      readers.push(reader);
+    }
+    const memory = new ArrayBuffer(4 * MIB);
+    for (const reader of readers) send(reader, new Uint8Array(memory));
+    expect(deepest).toBe(1);
+  });
 });
