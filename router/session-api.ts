@@ -73,6 +73,8 @@ function farewellOf(call: ProcedureCall): { reason: string; message: string | un
   if (typeof reason !== "string" || !isUri(reason) || reason.length > LONGEST_FAREWELL)
     throw new RequestRefused("wamp.error.invalid_uri", "the reason is no URI");
   if (message === undefined || message === null) return { reason, message: undefined };
-  if (typeof message !== "string" || message.length > LONGEST_FAREWELL) throw invalidArgument("message");
+  // JSON has text that begins with U+0000 for bytes.
+  if (typeof message !== "string" || message.length > LONGEST_FAREWELL || message.startsWith("\0"))
+    throw invalidArgument("message");
   return { reason, message };
 }

@@ -4,6 +4,13 @@
  */
 import type { Match } from "../shared/wamp/match.ts";
 
+/**
+ * Whitespace, also what only Python takes for it: an Autobahn|Python client ends its session when it is told such a
+ * URI. And U+0000 at the beginning, since JSON has such text for bytes.
+ */
+// oxlint-disable-next-line no-control-regex
+const UNUSABLE = /^\0|[\s#\x1C-\x1F\x85]/u;
+
 export function isMatch(value: unknown): value is Match {
   return value === "exact" || value === "prefix" || value === "wildcard";
 }
@@ -16,7 +23,7 @@ export function isUri(text: string): boolean {
 /** Whether it may be subscribed to, or be granted, under `match`. */
 export function isPattern(text: string, match: Match): boolean {
   // Not one regular expression: these stay linear on a URI of 60 MB.
-  if (/[\s#]/u.test(text)) return false;
+  if (UNUSABLE.test(text)) return false;
   if (match === "wildcard") return true;
   if (text.startsWith(".") || text.includes("..")) return false;
   return match === "prefix" || (text !== "" && !text.endsWith("."));

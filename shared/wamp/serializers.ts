@@ -23,6 +23,7 @@ export interface Serializer {
   readonly id: SerializerId;
   /** Whether its WebSocket frames are binary. */
   readonly binary: boolean;
+  /** @throws TypeError for what it has no form for: on JSON, text that begins with U+0000, which would be read as bytes. */
   serialize(message: readonly unknown[]): Uint8Array | string;
   /** @throws OnionhookError `ERR_WAMP_MESSAGE` when the frame does not hold a list, or more than WAMP has (frame-grammar.ts). */
   parse(frame: Uint8Array): unknown[];
@@ -50,7 +51,7 @@ export const serializers: readonly Serializer[] = [
     id: "json",
     binary: false,
     serialize: (message) => `[${message.map(elementToJson).join(",")}]`,
-    parse: (frame) => list(frame, checkJson, () => textToBytes(JSON.parse(decodeUtf8(frame)))),
+    parse: (frame) => list(frame, checkJson, () => jsonToValue(JSON.parse(decodeUtf8(frame)))),
   },
 ];
 
@@ -94,6 +95,8 @@ function elementToJson(element: unknown): string {
 function valueToJson(this: Record<string, unknown>, key: string, value: unknown): unknown {
   const original = this[key];
   if (original instanceof Uint8Array) return `\0${base64(original)}`;
+  if (typeof original === "string" && original.startsWith("\0"))
+    throw new TypeError("text that JSON has for bytes");
   // msgpack and cbor give 64-bit integers as BigInt, which JSON.stringify refuses.
   return typeof value === "bigint" ? JSON.rawJSON(String(value)) : value;
 }
@@ -103,13 +106,16 @@ function base64(bytes: Uint8Array): string {
 }
 
 // A reviver would do the same in twice the time.
-function textToBytes(value: unknown): unknown {
+function jsonToValue(value: unknown): unknown {
   if (typeof value === "string")
-    return value.startsWith("\0") ? Buffer.from(value.slice(1), "base64") : value;
+    // Half of a surrogate pair is no text in UTF-8; the other decoders have U+FFFD for it too.
+    return value.startsWith("\0") ? Buffer.from(value.slice(1), "base64") : value.toWellFormed();
   if (typeof value === "object" && value !== null)
     for (const [key, inner] of Object.entries(value)) {
-      const found = textToBytes(inner);
-      if (found !== inner) Object.assign(value, { [key]: found });
+      const wellFormed = key.toWellFormed();
+      const found = jsonToValue(inner);
+      if (wellFormed !== key) Reflect.deleteProperty(value, key);
+      if (wellFormed !== key || found !== inner) Object.assign(value, { [wellFormed]: found });
     }
   return value;
 }

@@ -77,6 +77,8 @@ const TABLE: readonly Row[] = [
   ["webhook.github.a\tb", closed, closed, closed, closed, closed, closed],
   ["webhook.github.a\nb", closed, closed, closed, closed, closed, closed],
   ["webhook.github.\u00a0", closed, closed, closed, closed, closed, closed],
+  ["webhook.github.\u001c", closed, closed, closed, closed, closed, closed],
+  ["webhook.github.a\u0085b", closed, closed, closed, closed, closed, closed],
   ["webhook.github.#", closed, closed, closed, closed, closed, closed],
   ["webhook.github.a#b", closed, closed, closed, closed, closed, closed],
 

@@ -55,6 +55,22 @@ describe("publish and subscribe", () => {
     }
   });
 
+  it("refuses text that JSON would have for bytes where a subscriber is on json, and nobody gets it", async () => {
+    const { join } = await startTestbed({ changes: [EVERYTHING] });
+    const [relay, ...others] = [
+      await join("relay", "cbor"),
+      await join("relay"),
+      await join("relay", "json"),
+    ];
+    await Promise.all(others.map((each) => subscribe(each, "a.b")));
+    const answer = await relay.ask([16, 1, { acknowledge: true }, "a.b", [], { text: "\0!" }]);
+    expect(answer.slice(0, 5)).toEqual([8, 16, 1, {}, "wamp.error.invalid_argument"]);
+    for (const each of others) {
+      // oxlint-disable-next-line no-await-in-loop
+      expect(await each.settled()).toEqual([]);
+    }
+  });
+
   it("carries 25 MiB sealed on json", { timeout: 30_000 }, async () => {
     const { join } = await startTestbed();
     const [relay, builder] = [await join("relay", "json"), await join("builder", "json")];

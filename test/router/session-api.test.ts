@@ -41,6 +41,7 @@ describe("the session meta API", () => {
     ["kill", [2], { reason: "a b" }, "wamp.error.invalid_uri"],
     ["kill", [2], { reason: "" }, "wamp.error.invalid_uri"],
     ["kill", [2], { message: 7 }, "wamp.error.invalid_argument"],
+    ["kill", [2], { message: "\0!" }, "wamp.error.invalid_argument"],
     ["kill_by_authid", [7], {}, "wamp.error.invalid_argument"],
     ["kill_all", [], { reason: 7 }, "wamp.error.invalid_uri"],
     ["add_testament", [], {}, "wamp.error.no_such_procedure"],
