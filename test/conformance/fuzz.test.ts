@@ -26,8 +26,11 @@ const UNFINISHED = 12;
 /** Milliseconds in which an event and a call of healthy clients get through meanwhile. */
 const HEALTHY = 5_000;
 const CAMPAIGN = 300_000;
-/** V8 collects when it likes: measured, 250 MB are resident and 20 more after as many frames again. Who kept 5 KB of each would grow by more. */
-const MAX_GROWTH_BYTES = 64 * 1024 * 1024;
+/**
+ * V8 collects when it likes: measured, 250 MB are resident and 20 more after as many frames again; 64 more where a busy
+ * machine has time for a fifth of them, which hardly warm up. Who kept 5 KB of each of them all would grow by more.
+ */
+const MAX_GROWTH_BYTES = 128 * 1024 * 1024;
 const MIB = 1024 * 1024;
 
 /** Codes of messages that may come to whom: CHALLENGE and ABORT; ERROR … YIELD's other side. */
