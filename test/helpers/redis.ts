@@ -56,10 +56,12 @@ const SLOTS = [
 export async function startRedisCluster(): Promise<RedisCluster> {
   const dir = mkdtempSync(join(tmpdir(), "onionhook-cluster-"));
   const nodes: { port: number; folder: string; args: string[] }[] = [];
+  // All at once: one that was given back may be given again.
+  const ports = await Promise.all(Array.from({ length: 2 * SLOTS.length }, freePort));
   for (const [index] of SLOTS.entries()) {
     const folder = join(dir, `${index}`);
     mkdirSync(folder);
-    const [port, bus] = [await freePort(), await freePort()];
+    const [port = 0, bus = 0] = ports.slice(2 * index);
     const settings = { "cluster-enabled": "yes", "cluster-port": `${bus}`, "cluster-node-timeout": "2000" };
     nodes.push({
       port,
