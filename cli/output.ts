@@ -1,5 +1,6 @@
 import { describeError } from "../shared/errors.ts";
 import type { Report } from "../shared/report.ts";
+import { visible } from "./visible.ts";
 
 /** Where a command's words go. With `json`, stdout holds JSON lines only and people's text goes to stderr. */
 export interface Output {
@@ -10,7 +11,7 @@ export interface Output {
   report: Report;
   /** Passes an event on as it came from a part; `at` is the part's own. JSON only. */
   forward(fields: Readonly<Record<string, unknown>>): void;
-  /** A line for people. */
+  /** A line for people; others may follow it in `line` if they are indented. */
   say(line: string): void;
   /** The result of a command: the object with `json`, else the lines. */
   result(object: Readonly<Record<string, unknown>>, ...lines: string[]): void;
@@ -18,11 +19,11 @@ export interface Output {
 }
 
 export function makeOutput({ json }: { json: boolean }): Output {
-  const toStdout = (line: string) => void process.stdout.write(`${line}\n`);
-  const toStderr = (line: string) => void process.stderr.write(`${line}\n`);
-  const say = json ? toStderr : toStdout;
+  const toPrograms = (object: object) => void process.stdout.write(`${JSON.stringify(object)}\n`);
+  const toPeople = (stream: NodeJS.WriteStream, line: string) => void stream.write(`${visible(line)}\n`);
+  const say = (line: string) => toPeople(json ? process.stderr : process.stdout, line);
   const forward = (fields: Readonly<Record<string, unknown>>) => {
-    if (json) toStdout(JSON.stringify(fields));
+    if (json) toPrograms(fields);
   };
   return {
     json,
@@ -31,17 +32,17 @@ export function makeOutput({ json }: { json: boolean }): Output {
     say,
     report(event, fields = {}) {
       if (json) forward({ event, at: nowMs(), ...fields });
-      else toStdout([new Date().toISOString(), event, ...Object.entries(fields).map(pair)].join(" "));
+      else say([new Date().toISOString(), event, ...Object.entries(fields).map(pair)].join(" "));
     },
     result(object, ...lines) {
-      if (json) toStdout(JSON.stringify(object));
-      else for (const line of lines) toStdout(line);
+      if (json) toPrograms(object);
+      else for (const line of lines) say(line);
     },
     error(error) {
       const { code, message, hint } = describeError(error);
-      if (json) toStdout(JSON.stringify({ event: "error", at: nowMs(), code, message, hint }));
-      toStderr(`onionhook: error: ${message} (${code})`);
-      if (hint !== undefined) toStderr(`onionhook: hint: ${hint}`);
+      if (json) toPrograms({ event: "error", at: nowMs(), code, message, hint });
+      toPeople(process.stderr, `onionhook: error: ${message} (${code})`);
+      if (hint !== undefined) toPeople(process.stderr, `onionhook: hint: ${hint}`);
     },
   };
 }

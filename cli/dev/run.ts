@@ -212,13 +212,14 @@ function sayNext(webhook: string, relay: string, layout: Layout, output: Output)
   const url = webhook === DEFAULT_WEBHOOK ? "" : ` --url ${webhook}`;
   const config = relay === resolve(LOCAL_CONFIG) ? "" : ` --config ${near(relay)}`;
   const lines = output.isTerminal ? "; each delivery is a line here" : "";
-  output.say(`
+  const text = `
 next      all of it goes on until ctrl-c${lines}. In a second terminal:
           npm run send --${url} --secret-file ${secret}
           npm run --silent onionhook -- status${config}
           npm run --silent onionhook -- watch${config}
           curl -i ${webhook}
-`);
+`;
+  for (const line of text.split("\n")) output.say(line);
 }
 
 /** As one types it. */
