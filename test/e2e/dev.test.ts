@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -12,6 +12,9 @@ import { ROOT } from "../helpers/peers.ts";
 
 /** Everything here is the same with and without Tor; without, it takes seconds. test/e2e/onion.test.ts has Tor. */
 const LOOPBACK = ["--no-tor", "--port", "0"];
+
+/** Seconds of a build that no test waits for; such as nobody else on this machine sleeps. */
+const SLOW_S = String(1_000_000 + process.pid);
 
 describe("onionhook dev", () => {
   const open: (() => Promise<void> | void)[] = [];
@@ -73,16 +76,6 @@ describe("onionhook dev", () => {
     expect(second.stderr()).toContain("keys     reused");
   });
 
-  it("writes every key and configuration for its owner only", async () => {
-    const path = folder();
-    const run = dev(path, "--no-sample");
-    const { keys_dir } = await run.ready();
-    const keyFiles = readdirSync(keys_dir);
-    expect(keyFiles).toHaveLength(10);
-    for (const name of keyFiles) expect(statSync(join(keys_dir, name)).mode & 0o777, name).toBe(0o600);
-    expect(statSync(path).mode & 0o777).toBe(0o700);
-  });
-
   it("starts a part again when it dies, and says so", async () => {
     const run = dev(folder(), "--no-sample");
     await run.ready();
@@ -124,7 +117,7 @@ describe("onionhook dev", () => {
 
   it("opens and receipts the events behind a build that is running", async () => {
     const path = folder();
-    const slow = { name: "slow", event: "push", run: [["sleep", "600"]], directory: path };
+    const slow = { name: "slow", event: "push", run: [["sleep", SLOW_S]], directory: path };
     writeFileSync(join(path, "rules.json"), JSON.stringify([slow]));
     const run = dev(path, "--no-sample");
     const { webhook, secret_file } = await run.ready();
@@ -141,15 +134,15 @@ describe("onionhook dev", () => {
     const path = folder();
     writeFileSync(
       join(path, "rules.json"),
-      JSON.stringify([{ name: "slow", event: "push", run: [["sleep", "600"]], directory: path }]),
+      JSON.stringify([{ name: "slow", event: "push", run: [["sleep", SLOW_S]], directory: path }]),
     );
     const run = dev(path);
     await run.until("opened", ({ event }) => event === "opened");
-    await eventually("the build runs", () => processesNaming("sleep\u0000600").length > 0);
+    await eventually("the build runs", () => processesNaming(`sleep\u0000${SLOW_S}`).length > 0);
     run.process.kill("SIGKILL");
     await run.exited;
     await eventually("no process of the run is left", () => processesNaming(path).length === 0);
-    await eventually("no build is left", () => processesNaming("sleep\u0000600").length === 0);
+    await eventually("no build is left", () => processesNaming(`sleep\u0000${SLOW_S}`).length === 0);
   });
 
   it("ends with everything when npm, which started it, is killed", async () => {
@@ -175,7 +168,10 @@ describe("onionhook dev", () => {
     const secret = readSecretFile(secret_file);
     const [before, after] = ['{"ref":"refs/heads/main","padding":"', '"}'];
     const largest = encodeUtf8(before + "x".repeat(25 * 1024 * 1024 - before.length - after.length) + after);
-    const taken = await post(webhook, secret, "push", largest);
+    const delivery = crypto.randomUUID();
+    const send = () => post(webhook, secret, "push", largest, delivery);
+    // On a loaded machine it may take longer than GitHub waits. The same delivery again is a duplicate.
+    const taken = await send().catch(send);
     expect(taken.status).toBe(202);
     await run.until("opened", (event) => event.event === "opened" && event["delivery"] === taken.delivery);
     await run.until("done", (event) => event.event === "done" && event["delivery"] === taken.delivery);

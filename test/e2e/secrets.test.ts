@@ -111,6 +111,7 @@ describe("secrets", () => {
   });
 
   it("stand in files that only their owner may read", () => {
+    expect(statSync(data.path).mode & 0o777).toBe(0o700);
     for (const name of readdirSync(ready.keys_dir)) {
       expect(statSync(join(ready.keys_dir, name)).mode & 0o777, name).toBe(0o600);
     }
