@@ -300,7 +300,7 @@ describe("the supervisor", () => {
       report: () => {},
       signal: stop.signal,
     });
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    await until(() => expect(happened).toEqual(["session"]));
     beds.push(await startTestbed());
     await first.router.close();
     await second;
