@@ -38,15 +38,24 @@ export async function watchAudience(
 ): Promise<void> {
   /** What is known of topics since the last change. */
   const heard = new Map<string, Promise<boolean>>();
-  let checks = Promise.resolve();
-  // One after the other, so that the last answer is the newest.
-  const recheck = (cameOne: boolean): Promise<void> => {
-    checks = checks.then(async () => onChange(await takeStock(session, heard), cameOne));
-    return checks;
+  /** What no check has begun for. The first is for all that comes until everything is subscribed to. */
+  let due: { cameOne: boolean } | undefined = { cameOne: true };
+  let isChecking = true;
+  /** One at a time, so that the last answer is the newest; one more is for all that came meanwhile. None after a failure. */
+  const check = async (): Promise<void> => {
+    isChecking = true;
+    while (due) {
+      const { cameOne } = due;
+      due = undefined;
+      onChange(await takeStock(session, heard), cameOne);
+    }
+    isChecking = false;
   };
   const onMembership = (cameOne: boolean) => {
     heard.clear();
-    recheck(cameOne).catch((error: unknown) => {
+    due = { cameOne: cameOne || due?.cameOne === true };
+    if (isChecking) return;
+    check().catch((error: unknown) => {
       if (error instanceof OnionhookError && error.code === "ERR_WAMP_LOST") return;
       report("error", describeError(error));
       void session.close();
@@ -56,7 +65,7 @@ export async function watchAudience(
     const cameOne = what === "on_create" || what === "on_subscribe";
     await session.subscribe(`wamp.subscription.${what}`, "exact", () => onMembership(cameOne));
   }
-  await recheck(true);
+  await check();
 }
 
 async function takeStock(session: WampSession, heard: Map<string, Promise<boolean>>): Promise<Audience> {
