@@ -40,6 +40,10 @@ const connected =
   (to: string): Wanted =>
   (event) =>
     event.event === "connected" && event["to"] === to;
+const drained =
+  (delivery: string): Wanted =>
+  (event) =>
+    event.event === "drained" && event["delivery"] === delivery;
 const left =
   (authid: string): Wanted =>
   (event) =>
@@ -175,8 +179,7 @@ describeWith("tor", "a stream through Tor that stalls", (tor) => {
         const other = rig.startRelay("relay-two");
         const freed: number[] = [];
         for (const delivery of held) {
-          const drained: Wanted = (event) => event.event === "drained" && event["delivery"] === delivery;
-          freed.push(await said(other.events, drained, since));
+          freed.push(await said(other.events, drained(delivery), since));
           await built(delivery);
         }
         await annotate(JSON.stringify({ givenAfter, byRouter, byRelay, drain, freed }));
@@ -200,7 +203,7 @@ describeWith("tor", "a stream through Tor that stalls", (tor) => {
         expect(drain).toBeLessThan(DRAIN_BOUND_MS + LATE_MS);
         const back = await said(relay.events, connected("edge"), since + drain);
         await annotate(JSON.stringify({ drain, back }));
-        await built(delivery);
+        await said(relay.events, drained(delivery), since);
       });
       await allAreBuilt();
     },
