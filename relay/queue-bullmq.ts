@@ -11,15 +11,11 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { Job, Queue } from "bullmq";
-import { describeError, OnionhookError } from "../shared/errors.ts";
-import { pauseMs } from "../shared/host/backoff.ts";
+import { OnionhookError } from "../shared/errors.ts";
 import type { Report } from "../shared/report.ts";
 import {
   type Added,
   type DeliveryQueue,
-  type Handler,
-  type OnReceived,
-  type Outcome,
   QUEUE_STATES,
   type QueuedEvent,
   type QueueListeners,
@@ -33,13 +29,12 @@ import { isJobGone, isNoRoom, makeOutage, storeError } from "./queue-outage.ts";
 import { makeRoom } from "./queue-room.ts";
 import { makeSettler } from "./queue-settler.ts";
 import { CHECK_MS, type JobTable, QUEUE_NAME, type QueueStore, type TakenJob } from "./queue-store.ts";
+import { makeTurns } from "./queue-turn.ts";
 
 /** Milliseconds that `close` waits for what is in hand. With twice `CLOSE_STORE_MS`: at most 10 s. */
 const CLOSE_GRACE_MS = 8000;
 /** Milliseconds that `close` waits for the store to take back the rest, and again for it to let go. */
 const CLOSE_STORE_MS = 1000;
-/** For an event whose handler threw: a fault that passes by itself has then passed. */
-const PAUSES = { firstMs: 1000, capMs: 60_000 };
 /** Entries kept of BullMQ's stream of events, which nothing here reads. */
 const EVENTS_KEPT = 256;
 /** Calls of `add` or of `remove` that are answered together, at most. */
@@ -66,16 +61,10 @@ export async function makeBullmqQueue(
   );
   queue.on("error", () => {}); // The calls that such an error fails are what `outage` reports.
 
-  /** When an event that was put back by `requeue` may start again: job id → milliseconds since 1970. */
-  const notBefore = new Map<string, number>();
   /** Aborted when `close` begins: nothing more is added. */
   const closing = new AbortController();
   /** Aborted when it ends: from then on the store is not to be called. */
   const over = new AbortController();
-  /** How often all that is delayed was made ready. */
-  let promotions = 0;
-  let handle: Handler | undefined;
-  let onReceived: OnReceived | undefined;
   let listeners: QueueListeners = {};
 
   const heldAtStart = await listAll(jobs).catch(async (error: unknown) => {
@@ -87,6 +76,7 @@ export async function makeBullmqQueue(
   const ahead = makeAhead(() => listeners.onIdle?.());
   for (const { id, state } of heldAtStart)
     if (state === "waiting" || state === "in hand") ahead.add(parseJob({ id, name: "" }).stream, id);
+  const turns = makeTurns(makeSettler(queue, outage, over.signal), ahead, report, over.signal);
   const bytesAtStart = heldAtStart.reduce((sum, job) => sum + parseJob(job).bytes, 0);
   const count = store.ledger === undefined ? () => outage.watch(jobs.bytesHeld) : undefined;
   const room = makeRoom(bytesAtStart, maxBytes, count, report, closing.signal);
@@ -96,7 +86,7 @@ export async function makeBullmqQueue(
     for (const job of removed) {
       known.delete(job.id);
       ahead.end(parseJob(job).stream, job.id);
-      notBefore.delete(job.id);
+      turns.release(job.id);
       store.ledger?.removed(job.id);
       room.leave(parseJob(job).bytes);
     }
@@ -113,42 +103,11 @@ export async function makeBullmqQueue(
     return lists.map((list) => added.splice(0, list.length));
   }, CALLS_AT_ONCE);
 
-  const attempt = async ({ id, name, sealed, attemptsStarted, attemptsMade }: TakenJob): Promise<Outcome> => {
-    const { stream, seq, topic, delivery } = parseJob({ id, name });
-    const tries = { started: Math.max(0, attemptsStarted - 1), spent: attemptsMade };
-    try {
-      if (handle === undefined) return { kind: "unavailable" };
-      return await handle({ stream, seq, topic, delivery, sealed }, tries);
-    } catch (error) {
-      report("error", { ...describeError(error), stream, seq, delivery });
-      return { kind: "later", delayMs: pauseMs(tries.started, PAUSES), spent: false };
-    }
-  };
-
-  const settle = makeSettler(queue, outage, over.signal);
-  const run = async (job: TakenJob): Promise<"settled" | "parked"> => {
-    const delayMs = (notBefore.get(job.id) ?? 0) - Date.now();
-    notBefore.delete(job.id);
-    const before = promotions;
-    let outcome: Outcome = delayMs > 0 ? { kind: "later", delayMs, spent: false } : await attempt(job);
-    if (outcome.kind === "unavailable") return "parked";
-    // What made all others ready while it was tried makes it ready, too.
-    if (outcome.kind === "later" && !outcome.spent && promotions !== before)
-      outcome = { ...outcome, delayMs: 0 };
-    await settle(job, outcome);
-    const { stream, seq, delivery } = parseJob(job);
-    ahead.end(stream, job.id);
-    // A receipt is true even where the job is not ours any more.
-    if (outcome.kind === "received" && !over.signal.aborted)
-      onReceived?.({ stream, seq, delivery }, outcome.receipt);
-    return "settled";
-  };
-
   const dispatch = makeDispatch<TakenJob>(
     {
       take: (most) => outage.watch(() => despiteFull(store, () => jobs.take(most))),
       anyWaiting: () => outage.watch(jobs.anyWaiting),
-      run,
+      run: turns.take,
       async giveBack({ id, token }) {
         await outage
           .watch(() => backend.moveJobFromActiveToWait(id, token))
@@ -198,8 +157,7 @@ export async function makeBullmqQueue(
       });
     },
     process(handler, received, others = {}) {
-      handle = handler;
-      onReceived = received;
+      turns.begin(handler, received);
       listeners = others;
       dispatch.wake();
       checkRegularly();
@@ -212,8 +170,7 @@ export async function makeBullmqQueue(
       dispatch.resume();
     },
     async promote() {
-      notBefore.clear();
-      promotions += 1;
+      turns.releaseAll();
       const delayed = (await outage.watch(() => jobs.list("delayed", Infinity))).map(parseJob);
       await dispatch.admit(async () => {
         // One by one: BullMQ promotes all together in the order of their times, which each try has changed.
@@ -240,14 +197,14 @@ export async function makeBullmqQueue(
       const id = jobId(stream, seq);
       const [job] = await outage.watch(() => jobs.find([id]));
       if (job?.state !== "received") return;
-      notBefore.set(id, Date.now() + delayMs);
+      turns.postpone(id, delayMs);
       await restart(id, job.name, "completed");
     },
     async retry(stream, seq) {
       const id = jobId(stream, seq);
       const [job] = await outage.watch(() => jobs.find([id]));
       if (job === undefined) return false;
-      notBefore.delete(id);
+      turns.release(id);
       if (job.state === "received") await restart(id, job.name, "completed");
       if (job.state === "dead") await restart(id, job.name, "failed");
       if (job.state === "delayed") {
