@@ -89,10 +89,15 @@ export class Patterns<Entry extends Pattern> {
     const key = `${components.length}:${blanks.join()}`;
     const shape = this.#shapes.get(key) ?? { components: components.length, blanks, patterns: 0 };
     shape.patterns += change;
-    if (shape.patterns === 0) this.#shapes.delete(key);
-    else this.#shapes.set(key, shape);
-    if (shape.patterns > 1) return;
-    this.#ordered = [...this.#shapes.values()].toSorted(moreLiteral);
+    if (shape.patterns === 0) {
+      this.#shapes.delete(key);
+      this.#ordered = this.#ordered.filter((each) => each !== shape);
+    } else if (!this.#shapes.has(key)) {
+      this.#shapes.set(key, shape);
+      // Put into its place: to sort thousands anew for each would take longer the more there are.
+      const next = this.#ordered.findIndex((each) => moreLiteral(shape, each) < 0);
+      this.#ordered = this.#ordered.toSpliced(next === -1 ? this.#ordered.length : next, 0, shape);
+    }
   }
 }
 

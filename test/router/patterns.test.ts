@@ -38,6 +38,39 @@ describe("patterns", () => {
     expect(patterns.matching("a.b.c.d").map(({ uri }) => uri)).toEqual(["a..c.d", "a..c.", "..."]);
   });
 
+  it("are in the same order, in whichever they came, also after some are gone", () => {
+    const all = ["a..", ".b.", "..c", "a.b.", "a..c", ".b.c", "..", "a."].map(
+      (uri) => ["wildcard", uri] as const,
+    );
+    const expected = ["a.b.", "a..c", "a..", ".b.c", ".b.", "..c", ".."];
+    fc.assert(
+      fc.property(fc.shuffledSubarray(all), (some) => {
+        const patterns = patternsOf(...some);
+        const uris = new Set<string>(some.map(([, uri]) => uri));
+        expect(patterns.matching("a.b.c").map(({ uri }) => uri)).toEqual(
+          expected.filter((uri) => uris.has(uri)),
+        );
+        for (const uri of some.slice(0, 2).map(([, each]) => each)) {
+          patterns.delete(patterns.get(uri, "wildcard")!);
+          uris.delete(uri);
+        }
+        expect(patterns.matching("a.b.c").map(({ uri }) => uri)).toEqual(
+          expected.filter((uri) => uris.has(uri)),
+        );
+      }),
+    );
+  });
+
+  it("of thousands of shapes take one more at little cost", { timeout: 20_000 }, () => {
+    const patterns = patternsOf();
+    // Bits of the number are the empty components, among as many as a URI has room for.
+    for (let shape = 1; shape <= 4_000; shape += 1) {
+      const components = Array.from({ length: 200 }, (_, at) => (shape & (1 << at) && at < 12 ? "" : "a"));
+      patterns.add({ match: "wildcard", uri: components.join(".") });
+    }
+    expect(patterns.list("wildcard")).toHaveLength(4_000);
+  });
+
   it("are those, and only those, that a plain search finds, also after some are gone", () => {
     const textOf = (...components: string[]) =>
       fc
