@@ -25,7 +25,7 @@ const REMEMBERED_MS = 90 * 24 * 3600 * 1000;
  * signal. Builds run beside: opening, journal and receipt of the events behind a build never wait for it.
  */
 export async function runBuilder(config: BuilderConfig, report: Report, stop: AbortSignal): Promise<void> {
-  const { dataDir, rules, webhookSecret, relayBoxPublic, share } = config;
+  const { dataDir, rules, webhookSecret, requireSignature, relayBoxPublic, share } = config;
   // When builds cannot be run there is nothing to do here: that ends the builder, which says so.
   const failed = new AbortController();
   const signal = AbortSignal.any([stop, failed.signal]);
@@ -42,10 +42,13 @@ export async function runBuilder(config: BuilderConfig, report: Report, stop: Ab
   ]);
   const recovery = makeRecovery({ journal, keyring, report }, () => runner.wake());
   const runner = startRunner({ dataDir, rules, journal, isHeld: recovery.holds, report }, signal);
-  const intake = makeIntake({ journal, rules, keyring, webhookSecret, report }, (streams) => {
-    recovery.noted(streams);
-    runner.wake();
-  });
+  const intake = makeIntake(
+    { journal, rules, keyring, webhookSecret, requireSignature, report },
+    (streams) => {
+      recovery.noted(streams);
+      runner.wake();
+    },
+  );
 
   const leaving = new AbortController();
   const leave = () => void intake.end().finally(() => leaving.abort());

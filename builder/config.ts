@@ -30,7 +30,7 @@ const rule = v.strictObject({
   timeout_seconds: v.optional(v.pipe(v.number(), v.minValue(1), v.maxValue(MAX_TIMEOUT_S)), 3600),
 });
 
-const schema = v.strictObject({
+const fields = v.strictObject({
   data_dir: v.string(),
   tor: v.string(),
   tor_control: v.optional(v.string()),
@@ -48,6 +48,7 @@ const schema = v.strictObject({
   relay_box_public: v.optional(v.string()),
   share: v.optional(v.boolean(), false),
   webhook_secret_file: v.optional(v.string()),
+  require_signature: v.optional(v.boolean(), false),
   rules: v.pipe(
     v.array(rule),
     v.check(
@@ -56,6 +57,17 @@ const schema = v.strictObject({
     ),
   ),
 });
+
+const schema = v.pipe(
+  fields,
+  v.forward(
+    v.check(
+      ({ require_signature, webhook_secret_file }) => !require_signature || webhook_secret_file !== undefined,
+      "webhook_secret_file was expected beside it",
+    ),
+    ["require_signature"],
+  ),
+);
 
 export interface BuilderConfig extends TorSetting {
   dataDir: string;
@@ -70,6 +82,8 @@ export interface BuilderConfig extends TorSetting {
   share: boolean;
   /** With it, GitHub's own signature is checked a second time, over the recovered body. */
   webhookSecret: string | undefined;
+  /** What GitHub's signature does not cover is refused. */
+  requireSignature: boolean;
   rules: readonly Rule[];
 }
 
@@ -106,6 +120,7 @@ export function parseConfig(json: unknown, folder: string): BuilderConfig {
         webhook_secret_file === undefined
           ? undefined
           : setting(() => readSecretFile(at(webhook_secret_file), "webhook_secret_file")),
+      requireSignature: config.require_signature,
       rules: config.rules.map(({ timeout_seconds, directory, ...rest }) => ({
         ...rest,
         directory: at(directory),

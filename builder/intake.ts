@@ -42,12 +42,14 @@ export function makeIntake(
     rules,
     keyring,
     webhookSecret,
+    requireSignature,
     report,
   }: {
     journal: Journal;
     rules: readonly Rule[];
     keyring: Keyring;
     webhookSecret: string | undefined;
+    requireSignature: boolean;
     report: Report;
   },
   onKept: (streams: ReadonlySet<string>) => void,
@@ -137,7 +139,7 @@ export function makeIntake(
       if (ended) return;
       const sealed = passthru?.bytes ?? new Uint8Array();
       try {
-        const event = openEvent(topic, passthru, keyring, webhookSecret);
+        const event = openEvent(topic, passthru, keyring, webhookSecret, requireSignature);
         const wanted = topic === CANARY_TOPIC ? [] : rulesFor(event, rules);
         opened.push({ session, tag: sealTag(sealed), event, rules: wanted });
         turn ??= setImmediate(keep);

@@ -182,6 +182,18 @@ describe("the builder, at our router", () => {
     expect(told("error").at(-1)).toMatchObject({ code: "ERR_PLAINTEXT" });
   });
 
+  it("takes an altered event, unless GitHub's signature is required", async () => {
+    const { told, end } = await startBuilder();
+    await publish(sealed(1, PUSH, { altered: true }));
+    await eventually("it is built", () => told("built").length === 1);
+    await end();
+    await startBuilder({ require_signature: true });
+    const altered = sealed(2, PUSH, { altered: true });
+    await publish(altered);
+    await eventually("the other is refused", () => answers.length === 2);
+    expect(answers[1]).toEqual({ tag: sealTag(altered), refused: "ERR_ALTERED" });
+  });
+
   it("builds in order what came out of order, and sends receipts without waiting for that", async () => {
     const { told } = await startBuilder();
     const questions = await serveReplay(({ id }) => sealedAnswer({ id, events: 0 }));

@@ -42,6 +42,13 @@ describe("the builder's configuration", () => {
     expect([Buffer.from(relayBoxPublic ?? []), share]).toEqual([Buffer.from(relay.publicKey), true]);
   });
 
+  it("requires GitHub's signature only where that is said, and its secret is named", () => {
+    writeSecretFile(join(folder, "webhook.key"), "a webhook's secret of GitHub");
+    const webhook_secret_file = "webhook.key";
+    expect(parse({ webhook_secret_file }).requireSignature).toBe(false);
+    expect(parse({ webhook_secret_file, require_signature: true }).requireSignature).toBe(true);
+  });
+
   it("takes as many box keys as there are, the current one first", () => {
     writeSecretFile(join(folder, "old.key"), formatKey("box", "secret", new Uint8Array(32).fill(5)));
     const secrets = (box_key_file: string | string[]) =>
@@ -110,6 +117,11 @@ describe("the builder's configuration", () => {
       "our key as the webhook's secret",
       { webhook_secret_file: "box.key" },
       /^webhook_secret_file: .*box\.key holds a key of ours/,
+    ],
+    [
+      "a required signature that nothing can check",
+      { require_signature: true },
+      "require_signature: webhook_secret_file was expected beside it",
     ],
   ])("refuses %s", (_what, changes, fault) => {
     expect(() => parse(changes)).toThrow(fault);

@@ -8,6 +8,7 @@ import { CRYPTOBOX, seal } from "../../shared/cryptobox.ts";
 import type { DeliveryRecord } from "../../shared/delivery.ts";
 import { encodeEvent } from "../../shared/event.ts";
 import { makeKeyring } from "../../shared/keyring.ts";
+import { CANARY_TOPIC } from "../../shared/topic.ts";
 import { Passthru } from "../../shared/wamp/passthru.ts";
 
 const edge = nacl.box.keyPair();
@@ -66,6 +67,24 @@ describe("openEvent", () => {
     ).toBe("unchecked");
     const altered = new Passthru(sealed(TOPIC, { altered: true }), CRYPTOBOX, "json");
     expect(openEvent(TOPIC, altered, ringWith(shared), SECRET).signature).toBe("altered");
+  });
+
+  it("refuses an altered body where the signature is required, but neither a signed one nor a canary", () => {
+    const open = (topic: string, altered: boolean) =>
+      openEvent(
+        topic,
+        new Passthru(
+          sealed(topic, { altered, event: topic.replace("webhook.github.", "") }),
+          CRYPTOBOX,
+          "json",
+        ),
+        ringWith(shared),
+        SECRET,
+        true,
+      );
+    expect(() => open(TOPIC, true)).toThrow(code("ERR_ALTERED"));
+    expect(open(TOPIC, false).signature).toBe("verified");
+    expect(open(CANARY_TOPIC, true).signature).toBe("unchecked");
   });
 
   it.each([
