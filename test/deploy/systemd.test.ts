@@ -32,6 +32,7 @@ describe.each(UNITS)("%s", (unit) => {
   it.each([
     "ProtectSystem=strict",
     "NoNewPrivileges=yes",
+    "LimitCORE=0",
     "PrivateTmp=yes",
     "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6",
     "CapabilityBoundingSet=",
@@ -52,8 +53,14 @@ describe.each(UNITS)("%s", (unit) => {
   });
 });
 
-it("onionhook-crossbar.service is started again however often and quickly it fails", () => {
-  expect(startsAreUnlimited(read("onionhook-crossbar.service"))).toBe(true);
+describe("onionhook-crossbar.service", () => {
+  it("is started again however often and quickly it fails", () => {
+    expect(startsAreUnlimited(read("onionhook-crossbar.service"))).toBe(true);
+  });
+
+  it("leaves no core dump", () => {
+    expect(read("onionhook-crossbar.service").split("\n")).toContain("LimitCORE=0");
+  });
 });
 
 /** systemd's own: 5 starts in 10 s, DefaultStartLimitBurst and DefaultStartLimitIntervalSec. */
