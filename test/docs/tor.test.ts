@@ -49,7 +49,7 @@ describe("docs/tor.md", () => {
     ],
     [
       "Errors of the control port",
-      sourceOf("tor/control", "tor/control-auth", "tor/control-reply", "tor/onion-service"),
+      sourceOf("tor/control", "tor/control-auth", "tor/control-reply", "tor/add-onion", "tor/onion-service"),
       // In docs/onion.md; and what ends with us.
       ["ERR_TOR_ONION_OPEN", "ERR_TOR_ONION_TARGET", "ERR_TOR_POW", "ERR_TOR_ONION_CLOSED"],
     ],
