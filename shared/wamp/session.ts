@@ -9,6 +9,7 @@ import type { WebSocket } from "ws";
 import { encodeHex } from "../bytes.ts";
 import { OnionhookError } from "../errors.ts";
 import { openWebSocket, type WebSocketTarget } from "../host/websocket.ts";
+import { checkIds } from "./ids.ts";
 import type { Match } from "./match.ts";
 import { fromWire, Passthru, toWire } from "./passthru.ts";
 import { type Serializer, serializerFor, serializers, subprotocol } from "./serializers.ts";
@@ -177,7 +178,7 @@ function openSession(socket: WebSocket, serializer: Serializer, seed: Uint8Array
   };
   socket.on("message", (data: Buffer) => {
     try {
-      transport.onmessage(fromWire(serializer.parse(data)));
+      transport.onmessage(fromWire(checkIds(serializer.parse(data))));
     } catch {
       socket.close(1002, "malformed message");
     }

@@ -179,14 +179,17 @@ describe("a WAMP session", () => {
   /** A router that lies: a real one cannot be made to. */
   async function joinLiar(
     onHello: (send: (message: unknown) => void) => void,
-    onMore: (message: unknown[]) => void = () => {},
+    onMore: (message: unknown[], send: (message: unknown) => void) => void = () => {},
+    onGone: () => void = () => {},
   ): Promise<WampSession> {
     const server = createServer();
     const sockets = new WebSocketServer({ server, handleProtocols: () => "wamp.2.json" });
     sockets.on("connection", (socket) => {
+      const send = (message: unknown) => socket.send(JSON.stringify(message));
+      socket.on("close", onGone);
       socket.once("message", () => {
-        onHello((message) => socket.send(JSON.stringify(message)));
-        socket.on("message", (data: Buffer) => onMore(JSON.parse(data.toString()) as unknown[]));
+        onHello(send);
+        socket.on("message", (data: Buffer) => onMore(JSON.parse(data.toString()) as unknown[], send));
       });
     });
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -218,6 +221,26 @@ describe("a WAMP session", () => {
     await session.closed;
     await expect(session.publish("webhook.receipt", {})).rejects.toEqual(code("ERR_WAMP_LOST"));
   });
+
+  it.each(["constructor", "__proto__", "toString"])(
+    "ends, and says nothing, when the router calls the registration %j",
+    async (registration) => {
+      const heard: unknown[] = [];
+      const { promise: gone, resolve: onGone } = Promise.withResolvers<void>();
+      const session = await joinLiar(
+        (send) => send([2, 1, { roles: { broker: {}, dealer: {} } }]),
+        (message, send) => {
+          heard.push(message[0]);
+          if (message[0] === 64) send([65, message[1], 5]);
+          if (message[0] === 64) send([68, 1, registration, {}]);
+        },
+        onGone,
+      );
+      await session.register("webhook.replay", () => 1);
+      await Promise.all([session.closed, gone]);
+      expect(heard).toEqual([64]);
+    },
+  );
 
   it("gives a large call time to go up, as a publish, and cancels it when there is no answer", async () => {
     const heard: unknown[][] = [];
