@@ -21,6 +21,12 @@ const JOIN_DEADLINE = 10_000;
 /** Milliseconds for a client to answer our close frame, through a slow circuit too. */
 const CLOSE_DEADLINE = 5_000;
 
+/**
+ * Pieces of one message. Each may keep in memory what came beside it, 64 KiB: 128 MiB in all. Those of the largest
+ * message may be 32 KiB.
+ */
+const MOST_FRAGMENTS = 2_048;
+
 /** Milliseconds that leaving clients get when the router itself goes away. */
 const SHUTDOWN_GRACE = 1_000;
 
@@ -60,6 +66,7 @@ export async function startListener(parts: ListenerParts): Promise<Listener> {
   const options: ServerOptions & { closeTimeout: number } = {
     server,
     maxPayload: transport.maxMessageBytes,
+    maxFragments: MOST_FRAGMENTS,
     // Compressed next to secret, sizes tell about content; and sealed bytes do not compress.
     perMessageDeflate: false,
     closeTimeout: CLOSE_DEADLINE,

@@ -82,6 +82,10 @@ describe("docs/router.md", () => {
         `\\| ${constant("router/connection.ts", "MAX_HANDSHAKE_FRAME")} KiB a message, ${constant("router/connection.ts", "MAX_HANDSHAKE")} KiB`,
       ),
     );
+    has(
+      "MOST_FRAGMENTS",
+      new RegExp(`^\\| pieces.* \\| ${constant("router/listener.ts", "MOST_FRAGMENTS")},`),
+    );
     expect(read("router/listener.ts")).toContain("const JOIN_DEADLINE = 10_000;");
     has("JOIN_DEADLINE", /\| 10 s from the TCP connection/);
   });

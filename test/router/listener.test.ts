@@ -167,6 +167,19 @@ describe("a slow reader", () => {
     expect(await quick.settled()).toEqual([]);
     slow.ws.resume();
   });
+
+  it("is disconnected when it pings without end", { timeout: 40_000 }, async () => {
+    const testbed = await startTestbed();
+    const relay = await testbed.join("relay");
+    relay.ws.pause();
+    const ping = setInterval(() => {
+      for (let burst = 0; burst < 1_000; burst += 1) relay.ws.ping(Buffer.alloc(125), true, () => {});
+    });
+    onTestFinished(() => clearInterval(ping));
+    await expect
+      .poll(() => testbed.reports.at(-1), { timeout: 30_000 })
+      .toEqual(["left", { authid: "relay", reason: "lost" }]);
+  });
 });
 
 describe("closing the router", () => {

@@ -148,6 +148,19 @@ describe("a connection", () => {
     relay.send([16, 2, ACK, "webhook.github.push", Buffer.alloc(100_000)]);
     expect(await relay.closed).toBe(1009);
   });
+
+  it("takes a message in 2,048 pieces, and ends with 1008 after one in more", async () => {
+    const testbed = await startTestbed();
+    const relay = await testbed.join("relay");
+    const message = relay.serializer.serialize([16, 1, ACK, "webhook.github.push", Buffer.alloc(4_000)]);
+    for (let piece = 0; piece < 2_047; piece += 1)
+      relay.ws.send(message.slice(piece, piece + 1), { fin: false });
+    relay.ws.send(message.slice(2_047));
+    expect((await relay.next())[0]).toBe(17);
+    for (let piece = 0; piece < 2_049; piece += 1)
+      relay.ws.send(message.slice(piece, piece + 1), { fin: false });
+    expect(await relay.closed).toBe(1008);
+  });
 });
 
 describe("odd frames", () => {
