@@ -10,7 +10,7 @@ import type { Keyring } from "../shared/keyring.ts";
 import { type ReceiptMessage, type RefusalMessage, sealReceipt } from "../shared/receipt.ts";
 import type { Report } from "../shared/report.ts";
 import { CANARY_TOPIC, RECEIPT_TOPIC } from "../shared/topic.ts";
-import type { WampEvent, WampSession } from "../shared/wamp/session.ts";
+import { MAX_UNACKNOWLEDGED, type WampEvent, type WampSession } from "../shared/wamp/session.ts";
 import type { Entry, Journal, Kept } from "./journal.ts";
 import { makeJournalFault } from "./journal-fault.ts";
 import { openEvent } from "./opener.ts";
@@ -19,7 +19,7 @@ import { type Rule, rulesFor } from "./rules.ts";
 export interface Intake {
   onEvent(session: WampSession, event: WampEvent): void;
   /**
-   * Nothing is taken any more. Resolves when the receipts that were sent have reached the router, or soon: a builder that
+   * Nothing is taken any more. Resolves when what was said to the router has reached it, or soon: a builder that
    * shares its work would else leave behind what another is given, too.
    */
   end(): Promise<void>;
@@ -57,7 +57,7 @@ export function makeIntake(
   const fault = makeJournalFault("events are not taken; the relay tries again", report);
   let opened: Opened[] = [];
   let turn: NodeJS.Immediate | undefined;
-  /** Receipts on their way to the router. */
+  /** Receipts and refusals on their way to the router. */
   const unsent = new Set<Promise<void>>();
   let ended = false;
   /** What was said, and the disk could not mark as said. */
@@ -116,11 +116,7 @@ export function makeIntake(
     const { stream, seq, id: delivery } = event.delivery;
     const receipt = encodeBase64(sealReceipt({ stream, seq, delivery, tag }, event.shared));
     const message = { stream, seq, receipt } satisfies ReceiptMessage;
-    const sent = session
-      .publish(RECEIPT_TOPIC, message)
-      .catch((error: unknown) => report("error", { ...describeError(error), delivery }))
-      .finally(() => unsent.delete(sent));
-    unsent.add(sent);
+    say(session, message, { delivery });
   }
 
   function refuse(session: WampSession, sealed: Uint8Array, error: unknown): void {
@@ -129,14 +125,25 @@ export function makeIntake(
     if (sealed.length === 0) return;
     const refused = described.code.startsWith("ERR_") ? described.code : "ERR_INTERNAL";
     const message = { tag: sealTag(sealed), refused } satisfies RefusalMessage;
-    session
+    say(session, message);
+  }
+
+  function say(
+    session: WampSession,
+    message: ReceiptMessage | RefusalMessage,
+    about: { delivery?: string } = {},
+  ): void {
+    const sent = session
       .publish(RECEIPT_TOPIC, message)
-      .catch((failure: unknown) => report("error", describeError(failure)));
+      .catch((error: unknown) => report("error", { ...describeError(error), ...about }))
+      .finally(() => unsent.delete(sent));
+    unsent.add(sent);
   }
 
   return {
     onEvent(session, { topic, passthru }) {
-      if (ended) return;
+      // An event that is not taken gets no receipt, and is published again.
+      if (ended || opened.length + unsent.size >= MAX_UNACKNOWLEDGED) return;
       const sealed = passthru?.bytes ?? new Uint8Array();
       try {
         const event = openEvent(topic, passthru, keyring, webhookSecret, requireSignature);

@@ -69,6 +69,12 @@ const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
 const ANSWER_MS = 20_000;
 /** On top, for a large payload to go up: 128 KiB/s is a slow onion circuit. */
 const ANSWER_MS_PER_BYTE = 1000 / (128 * 1024);
+/**
+ * Publishes that a router may leave unacknowledged: a relay has 256 events of a stream under way, and this is sixteen
+ * streams. The session ends when so many are beyond their time, since autobahn-js keeps each. A single one is no fault:
+ * its acknowledgement may come behind 25 MiB that a slow circuit brings down.
+ */
+export const MAX_UNACKNOWLEDGED = 4096;
 /** WAMP-cryptosign: 32 random bytes in hex. */
 const CHALLENGE = /^[0-9a-f]{64}$/i;
 /** After GOODBYE, for the router's own. */
@@ -100,6 +106,8 @@ export async function joinWamp(target: WampTarget): Promise<WampSession> {
   }
   const session = openSession(socket, serializer, target.seed);
   const request = makeRequests(closed);
+  /** Publishes that are beyond their time. */
+  let overdue = 0;
 
   try {
     await request("join", joined(session, socket, target));
@@ -111,16 +119,19 @@ export async function joinWamp(target: WampTarget): Promise<WampSession> {
     async publish(topic, payload, eligible) {
       const [args, kwargs] = payload instanceof Passthru ? [[payload], undefined] : [[], payload];
       const bytes = payload instanceof Passthru ? payload.bytes.length : 0;
-      await request(
-        "publish",
-        guarded(() =>
-          session.publish(topic, args, kwargs, {
-            acknowledge: true,
-            ...(eligible && { eligible }),
-          }),
-        ),
-        { bytes },
+      const answer = guarded(() =>
+        session.publish(topic, args, kwargs, {
+          acknowledge: true,
+          ...(eligible && { eligible }),
+        }),
       );
+      const onTimeout = () => {
+        overdue += 1;
+        if (overdue >= MAX_UNACKNOWLEDGED) socket.terminate();
+        const onLate = () => void (overdue -= 1);
+        answer.then(onLate, onLate);
+      };
+      await request("publish", answer, { bytes, onTimeout });
     },
     async subscribe(topic, match, handler) {
       const onEvent = (args: unknown[], kwargs: Record<string, unknown>, event: { topic: string }) => {

@@ -4,7 +4,12 @@ import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { WebSocketServer } from "ws";
 import { CRYPTOBOX } from "../../../shared/cryptobox.ts";
 import { Passthru } from "../../../shared/wamp/passthru.ts";
-import { joinWamp, type WampEvent, type WampSession } from "../../../shared/wamp/session.ts";
+import {
+  joinWamp,
+  MAX_UNACKNOWLEDGED,
+  type WampEvent,
+  type WampSession,
+} from "../../../shared/wamp/session.ts";
 import { serializers } from "../../../shared/wamp/serializers.ts";
 import { ErrorReply } from "../../../shared/wamp/wamp-error.ts";
 import { superviseWamp } from "../../../shared/wamp/supervisor.ts";
@@ -275,6 +280,42 @@ describe("a WAMP session", () => {
         [49, idOf(0), { mode: "kill" }],
       ]);
     });
+  });
+
+  it("goes on after publishes that the router is slow to acknowledge, and ends when they become too many", async () => {
+    const asked: unknown[] = [];
+    let send: (message: unknown) => void = () => {};
+    const session = await joinLiar(
+      (toUs) => {
+        send = toUs;
+        send([2, 1, { roles: { broker: {} } }]);
+      },
+      (message) => void asked.push(message[1]),
+    );
+    let isClosed = false;
+    void session.closed.then(() => (isClosed = true));
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    onTestFinished(() => void vi.useRealTimers());
+    const ended = vi.fn<(error: unknown) => void>();
+    const leaveUnanswered = async (count: number) => {
+      for (let rest = count; rest > 0; rest -= 1) session.publish("webhook.receipt", {}).catch(ended);
+      await vi.advanceTimersByTimeAsync(20_000);
+    };
+    await leaveUnanswered(MAX_UNACKNOWLEDGED - 1);
+    expect(ended).toHaveBeenCalledTimes(MAX_UNACKNOWLEDGED - 1);
+    expect(ended).toHaveBeenLastCalledWith(code("ERR_WAMP_TIMEOUT"));
+    await vi.waitFor(() => expect(asked).toHaveLength(MAX_UNACKNOWLEDGED - 1));
+    send([17, asked[0], 1]);
+    const last = session.publish("webhook.receipt", {});
+    await vi.waitFor(() => expect(asked).toHaveLength(MAX_UNACKNOWLEDGED));
+    send([17, asked.at(-1), 2]);
+    await last;
+    await leaveUnanswered(1);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(isClosed).toBe(false);
+    await leaveUnanswered(1);
+    expect(ended).toHaveBeenLastCalledWith(code("ERR_WAMP_TIMEOUT"));
+    await session.closed;
   });
 
   it("goes on after a call that nobody answered, which is over for the router, too", async () => {
