@@ -11,7 +11,9 @@ import { OnionhookError } from "../errors.ts";
 import { openWebSocket, type WebSocketTarget } from "../host/websocket.ts";
 import { checkIds } from "./ids.ts";
 import type { Match } from "./match.ts";
-import { fromWire, Passthru, toWire } from "./passthru.ts";
+import { fromWire, Passthru } from "./passthru.ts";
+import { lost, makeRequests } from "./requests.ts";
+import { makeSender, type Sender } from "./sender.ts";
 import { type Serializer, serializerFor, serializers, subprotocol } from "./serializers.ts";
 import { ErrorReply, uriOnly } from "./wamp-error.ts";
 
@@ -65,10 +67,6 @@ export interface WampSession {
 
 /** 25 MiB sealed and in base64 are 35 MB; Crossbar.io's own cap is 64 MiB. */
 const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
-/** For HELLO to WELCOME, and for every request. Through an onion service a round trip takes under a second. */
-const ANSWER_MS = 20_000;
-/** On top, for a large payload to go up: 128 KiB/s is a slow onion circuit. */
-const ANSWER_MS_PER_BYTE = 1000 / (128 * 1024);
 /**
  * Publishes that a router may leave unacknowledged: a relay has 256 events of a stream under way, and this is sixteen
  * streams. The session ends when so many are beyond their time, since autobahn-js keeps each. A single one is no fault:
@@ -104,8 +102,9 @@ export async function joinWamp(target: WampTarget): Promise<WampSession> {
     socket.terminate();
     throw new OnionhookError("ERR_WAMP_DENIED", "the router speaks none of msgpack, cbor and json");
   }
-  const session = openSession(socket, serializer, target.seed);
-  const request = makeRequests(closed);
+  const sender = makeSender(socket, serializer);
+  const session = openSession(socket, serializer, target.seed, sender);
+  const request = makeRequests(closed, sender);
   /** Publishes that are beyond their time. */
   let overdue = 0;
 
@@ -118,7 +117,6 @@ export async function joinWamp(target: WampTarget): Promise<WampSession> {
   return {
     async publish(topic, payload, eligible) {
       const [args, kwargs] = payload instanceof Passthru ? [[payload], undefined] : [[], payload];
-      const bytes = payload instanceof Passthru ? payload.bytes.length : 0;
       const answer = guarded(() =>
         session.publish(topic, args, kwargs, {
           acknowledge: true,
@@ -131,7 +129,7 @@ export async function joinWamp(target: WampTarget): Promise<WampSession> {
         const onLate = () => void (overdue -= 1);
         answer.then(onLate, onLate);
       };
-      await request("publish", answer, { bytes, onTimeout });
+      await request("publish", answer, onTimeout);
     },
     async subscribe(topic, match, handler) {
       const onEvent = (args: unknown[], kwargs: Record<string, unknown>, event: { topic: string }) => {
@@ -149,16 +147,12 @@ export async function joinWamp(target: WampTarget): Promise<WampSession> {
       );
     },
     call(procedure, ...args) {
-      const [payload] = args;
       let call: autobahn.Call | undefined;
       return request(
         "call",
         guarded(() => (call = session.call(procedure, args))),
-        {
-          bytes: payload instanceof Passthru ? payload.bytes.length : 0,
-          // Of the modes the one in which autobahn-js still takes the router's answer: after others it hangs up on that.
-          onTimeout: () => call?.cancel({ mode: "kill" }),
-        },
+        // Of the modes the one in which autobahn-js still takes the router's answer: after others it hangs up on that.
+        () => call?.cancel({ mode: "kill" }),
       );
     },
     async register(procedure, handler) {
@@ -177,13 +171,18 @@ export async function joinWamp(target: WampTarget): Promise<WampSession> {
   };
 }
 
-function openSession(socket: WebSocket, serializer: Serializer, seed: Uint8Array): autobahn.Session {
+function openSession(
+  socket: WebSocket,
+  serializer: Serializer,
+  seed: Uint8Array,
+  { send }: Sender,
+): autobahn.Session {
   const transport: autobahn.Transport = {
     onmessage: () => {},
     onopen: () => {},
     onclose: () => {},
     info: {},
-    send: (message) => socket.send(serializer.serialize(toWire(message)), { binary: serializer.binary }),
+    send,
     // autobahn-js asks for codes that RFC 6455 reserves.
     close: () => socket.close(1000),
   };
@@ -259,42 +258,4 @@ async function guarded<Answer>(send: () => Promise<Answer>): Promise<Answer> {
     const uri = typeof error.error === "string" ? error.error : "";
     throw new ErrorReply(uri, passthru instanceof Passthru ? passthru : undefined);
   }
-}
-
-function lost(): OnionhookError {
-  return new OnionhookError("ERR_WAMP_LOST", "the session ended before the answer", { retryable: true });
-}
-
-/** Ends every request that is still open when the session is over, or when its time is. */
-function makeRequests(closed: Promise<void>) {
-  const open = new Set<(error: OnionhookError) => void>();
-  let over = false;
-  void closed.then(() => {
-    over = true;
-    for (const reject of open) reject(lost());
-  });
-  return async <Answer>(
-    what: string,
-    answer: Promise<Answer>,
-    { bytes = 0, onTimeout = () => {} }: { bytes?: number; onTimeout?: () => void } = {},
-  ): Promise<Answer> => {
-    const limitMs = Math.round(ANSWER_MS + bytes * ANSWER_MS_PER_BYTE);
-    const { promise: ended, reject } = Promise.withResolvers<never>();
-    const timer = setTimeout(() => {
-      reject(
-        new OnionhookError("ERR_WAMP_TIMEOUT", `no answer to ${what} in ${limitMs} ms`, {
-          retryable: true,
-        }),
-      );
-      onTimeout();
-    }, limitMs);
-    open.add(reject);
-    if (over) reject(lost());
-    try {
-      return await Promise.race([answer, ended]);
-    } finally {
-      open.delete(reject);
-      clearTimeout(timer);
-    }
-  };
 }
