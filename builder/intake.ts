@@ -62,6 +62,8 @@ export function makeIntake(
   let ended = false;
   /** What was said, and the disk could not mark as said. */
   const unmarked = new Set<string>();
+  /** Whether it was said, since all that waited was gone last, that too much waits. */
+  let toldFull = false;
 
   function keep(): void {
     turn = undefined;
@@ -140,10 +142,22 @@ export function makeIntake(
     unsent.add(sent);
   }
 
+  function isFull(): boolean {
+    const waiting = opened.length + unsent.size;
+    if (waiting === 0) toldFull = false;
+    if (waiting < MAX_UNACKNOWLEDGED) return false;
+    if (!toldFull) {
+      const message = "the router acknowledges nothing; events are not taken meanwhile";
+      report("error", { code: "ERR_UNACKNOWLEDGED", message });
+    }
+    toldFull = true;
+    return true;
+  }
+
   return {
     onEvent(session, { topic, passthru }) {
       // An event that is not taken gets no receipt, and is published again.
-      if (ended || opened.length + unsent.size >= MAX_UNACKNOWLEDGED) return;
+      if (ended || isFull()) return;
       const sealed = passthru?.bytes ?? new Uint8Array();
       try {
         const event = openEvent(topic, passthru, keyring, webhookSecret, requireSignature);

@@ -68,11 +68,11 @@ export interface WampSession {
 /** 25 MiB sealed and in base64 are 35 MB; Crossbar.io's own cap is 64 MiB. */
 const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
 /**
- * Publishes that a router may leave unacknowledged: a relay has 256 events of a stream under way, and this is sixteen
- * streams. The session ends when so many are beyond their time, since autobahn-js keeps each. A single one is no fault:
- * its acknowledgement may come behind 25 MiB that a slow circuit brings down.
+ * Publishes that a router may leave unacknowledged: a relay has 256 events of a stream under way, and this is 32 streams,
+ * from two relays. The session ends when so many are beyond their time, since autobahn-js keeps each. A single one is no
+ * fault: its acknowledgement may come behind 25 MiB that a slow circuit brings down.
  */
-export const MAX_UNACKNOWLEDGED = 4096;
+export const MAX_UNACKNOWLEDGED = 16_384;
 /** WAMP-cryptosign: 32 random bytes in hex. */
 const CHALLENGE = /^[0-9a-f]{64}$/i;
 /** After GOODBYE, for the router's own. */

@@ -302,7 +302,7 @@ describe("a WAMP session", () => {
     const leaveUnanswered = async (count: number) => {
       for (let rest = count; rest > 0; rest -= 1) session.publish("webhook.receipt", {}).catch(ended);
       // For the answer, and for all of them to go up.
-      await vi.advanceTimersByTimeAsync(25_000);
+      await vi.advanceTimersByTimeAsync(40_000);
     };
     await leaveUnanswered(MAX_UNACKNOWLEDGED - 1);
     expect(ended).toHaveBeenCalledTimes(MAX_UNACKNOWLEDGED - 1);
