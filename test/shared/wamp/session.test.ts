@@ -284,6 +284,21 @@ describe("a WAMP session", () => {
     });
   });
 
+  it("gives a request no time for what went up before an answer", async () => {
+    const session = await joinLiar(
+      (send) => send([2, 1, { roles: { broker: {}, dealer: {} } }]),
+      ([type, id], send) => void (type === 16 && send([17, id, 1])),
+    );
+    await session.publish("webhook.receipt", new Passthru(new Uint8Array(1024 * 1024), CRYPTOBOX, "json"));
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    onTestFinished(() => void vi.useRealTimers());
+    const refused = expect(session.call("webhook.replay", 1)).rejects.toThrow(
+      /no answer to call in 200\d\d ms/,
+    );
+    await vi.advanceTimersByTimeAsync(60_000);
+    await refused;
+  });
+
   it("goes on after publishes that the router is slow to acknowledge, and ends when they become too many", async () => {
     const asked: unknown[] = [];
     let send: (message: unknown) => void = () => {};
