@@ -100,7 +100,7 @@ function unreachable(path: string, cause: unknown): OnionhookError {
   const code = errnoCode(cause);
   if (code === "EACCES" || code === "EPERM") {
     return new OnionhookError("ERR_NO_RELAY", `${path} may not be opened by this user`, {
-      hint: "ask as the relay's own user: sudo -u onionhook onionhook status",
+      hint: "ask as the relay's own user: sudo -u onionhook npm run --silent onionhook -- status",
       cause,
     });
   }

@@ -7,6 +7,7 @@ import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import nacl from "tweetnacl";
 import { encodeHex } from "../shared/bytes.ts";
+import { errnoCode, OnionhookError } from "../shared/errors.ts";
 import { readKeyFile, readSecretFile, writeSecretFile } from "../shared/host/key-file.ts";
 import { formatKey, KEY_BYTES, type KeyKind } from "../shared/keys.ts";
 import { clientAuthLine, clientAuthPublicKey, onionAddress } from "../shared/tor/onion-keys.ts";
@@ -49,7 +50,7 @@ export function keyFile(folder: string, name: KeyName): string {
  * @throws OnionhookError `ERR_KEY_FILE`, or `ERR_KEY` when what is there is not such a key.
  */
 export function makeKey(folder: string, name: KeyName): MadeKey {
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  makeFolder(folder);
   const file = keyFile(folder, name);
   const kind = KEYS[name];
   const created = !existsSync(file);
@@ -58,6 +59,17 @@ export function makeKey(folder: string, name: KeyName): MadeKey {
     writeSecretFile(file, kind === "shared secret" ? encodeHex(secret) : formatKey(kind, "secret", secret));
   }
   return { name, file, created, public: publicHalf(file, kind) };
+}
+
+function makeFolder(folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    throw new OnionhookError("ERR_KEY_FILE", `${folder} cannot be made (${errnoCode(cause) ?? "unknown"})`, {
+      hint: `choose a folder that you may write to, or have root make it: install -d -m 700 -o ${process.geteuid?.()} ${folder}`,
+      cause,
+    });
+  }
 }
 
 function publicHalf(file: string, kind: KeyKind | "shared secret"): Record<string, string> {

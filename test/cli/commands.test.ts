@@ -163,6 +163,16 @@ describe("onionhook", () => {
       expect(wrong.code).toBe(2);
       expect(wrong.stderr).toContain("one of: edge-box builder-box");
     });
+
+    it("names the folder that it cannot make", async () => {
+      const file = join(folder, "file");
+      writeFileSync(file, "");
+      const dir = join(file, "keys");
+      const { code, stderr } = await onionhook("keys", "new", "relay-wamp", "--dir", dir);
+      expect(code).toBe(1);
+      expect(stderr).toContain(`${dir} cannot be made (ENOTDIR) (ERR_KEY_FILE)`);
+      expect(stderr).toContain(`install -d -m 700 -o ${process.geteuid?.()} ${dir}`);
+    });
   });
 
   describe("keys tor-client", () => {
