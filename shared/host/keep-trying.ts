@@ -16,24 +16,24 @@ const SAID_AGAIN_MS = 60_000;
 /**
  * Runs `attempt` again and again until the signal, however it ends, with a pause in between. What it throws is
  * reported when it begins to, and after {@link SAID_AGAIN_MS} when it still does: what it `reached`, or an attempt
- * that throws nothing, ends that. An attempt that resolves with `Pauses` is followed by one of these; any other by
- * {@link PAUSES}, or {@link MENDING_PAUSES}. Resolves after the attempt that the signal ended.
+ * that resolves with nothing, ends that. An attempt that resolves with `Pauses` is followed by one of these; any other
+ * by {@link PAUSES}, or {@link MENDING_PAUSES}. Resolves after the attempt that the signal ended.
  */
 export async function keepTrying(
   attempt: (reached: () => void) => Promise<Pauses | void>,
   report: Report,
   signal: AbortSignal,
 ): Promise<void> {
-  const outage = makeOutage(report);
+  const failures = makeFailures(report);
   for (let tries = 0; !signal.aborted; tries += 1) {
     const started = performance.now();
     let pauses = PAUSES;
     try {
-      const own = await attempt(outage.over);
-      if (own === undefined) outage.over();
+      const own = await attempt(failures.over);
+      if (own === undefined) failures.over();
       else pauses = own;
     } catch (error) {
-      if (!signal.aborted) outage.failed(error);
+      if (!signal.aborted) failures.add(error);
       if (error instanceof OnionhookError && !error.retryable) pauses = MENDING_PAUSES;
     }
     if (pauses !== MENDING_PAUSES && performance.now() - started > SETTLED_MS) tries = 0;
@@ -41,11 +41,11 @@ export async function keepTrying(
   }
 }
 
-function makeOutage(report: Report) {
+function makeFailures(report: Report) {
   /** When each code was last reported. */
   const said = new Map<string, number>();
   return {
-    failed(error: unknown): void {
+    add(error: unknown): void {
       const described = describeError(error);
       const now = performance.now();
       if (now - (said.get(described.code) ?? -Infinity) < SAID_AGAIN_MS) return;

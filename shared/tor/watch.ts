@@ -56,15 +56,14 @@ export function watchTor(
   let asked = 0;
   let lastAt = Number.NEGATIVE_INFINITY;
 
-  const once = saidOnce(report);
-  async function follow(where: LocalAddress): Promise<void> {
+  async function follow(where: LocalAddress, reached: () => void): Promise<void> {
     const connected = await connectControl(where, { signal });
     const close = (): void => connected.close();
     signal.addEventListener("abort", close, { once: true });
     try {
       bootstrap = await followBootstrap(connected, report);
       control = connected;
-      once.settled();
+      reached();
       await connected.closed;
     } finally {
       signal.removeEventListener("abort", close);
@@ -97,19 +96,6 @@ export function watchTor(
     reached() {
       asked = 0;
     },
-    ended: keepTrying(() => follow(address), once.report, signal),
-  };
-}
-
-/** Passes the same error on once, until it is over. */
-function saidOnce(report: Report): { report: Report; settled: () => void } {
-  let last: unknown;
-  return {
-    report(event, fields) {
-      const code = fields?.["code"];
-      if (code !== last) report(event, fields);
-      last = code;
-    },
-    settled: () => (last = undefined),
+    ended: keepTrying((reached) => follow(address, reached), report, signal),
   };
 }

@@ -53,6 +53,7 @@ describe("an outage", () => {
         attempts += 1;
         if (end === undefined) return stop.abort();
         if (end.startsWith("reached ")) reached();
+        if (end === "pauses") return { firstMs: 7, capMs: 20 };
         const code = /[AB]$/.exec(end)?.[0];
         if (code !== undefined) throw new OnionhookError(`ERR_${code}`, "away", { retryable: true });
       },
@@ -66,6 +67,7 @@ describe("an outage", () => {
     ["once, however often it is tried in vain", ["ERR_A", "ERR_A", "ERR_A"], ["ERR_A"]],
     ["in each of its ways, once", ["ERR_A", "ERR_B", "ERR_A", "ERR_B"], ["ERR_A", "ERR_B"]],
     ["anew after an attempt that went well", ["ERR_A", "ERR_A", "", "ERR_A"], ["ERR_A", "ERR_A"]],
+    ["no more after an attempt that only names its pauses", ["ERR_A", "pauses", "ERR_A"], ["ERR_A"]],
     ["anew when the peer had been reached", ["ERR_A", "reached ERR_A", "ERR_A"], ["ERR_A", "ERR_A"]],
   ])("is told %s", async (_how, ends, told) => {
     expect(await saidOf(ends, 100)).toEqual(told);
