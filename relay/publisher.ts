@@ -1,6 +1,7 @@
 import * as v from "valibot";
 import { CRYPTOBOX, sealTag } from "../shared/cryptobox.ts";
 import { describeError, OnionhookError } from "../shared/errors.ts";
+import { SLOW_CIRCUIT } from "../shared/host/upload.ts";
 import { receiptMessage, refusalMessage } from "../shared/receipt.ts";
 import type { Report } from "../shared/report.ts";
 import { RECEIPT_TOPIC } from "../shared/topic.ts";
@@ -32,8 +33,8 @@ export interface PublisherParts {
 
 /** Milliseconds that a try goes on after a builder's refusal: another builder's receipt may be on its way. */
 const AFTER_REFUSAL_MS = 500;
-/** On top of {@link RECEIPT_MS}, for an event and those ahead of it to go up and down again: 128 KiB/s is a slow onion circuit. */
-const RECEIPT_MS_PER_BYTE = 2 * (1000 / (128 * 1024));
+/** On top of {@link RECEIPT_MS}, for an event and those ahead of it to go up and down again. */
+const RECEIPT_MS_PER_BYTE = (2 * 1000) / SLOW_CIRCUIT;
 
 /** Events of which is remembered that they were first when a session ended; another relay may have delivered them. */
 const MAX_BROKEN = 64;
@@ -43,7 +44,6 @@ interface Try {
   readonly stream: string;
   readonly seq: number;
   readonly tag: string;
-  readonly bytes: number;
   readonly step: (input: LifeInput) => void;
   /** Whether the router has acknowledged it. */
   readonly isPublished: () => boolean;
@@ -53,6 +53,7 @@ export function makePublisher({ report, givesReceipts, onAudience }: PublisherPa
   let listening: { session: WampSession; audience: Audience } | undefined;
   /** What waits for its receipt. An event may be under way twice: out of the queue, and sent again by the edge. */
   const tries = new Set<Try>();
+  let bytesUnderWay = 0;
   /** What was the first being published when a session ended. */
   const broken = new Set<string>();
   /** Sessions whose end was put down to an event. */
@@ -63,12 +64,6 @@ export function makePublisher({ report, givesReceipts, onAudience }: PublisherPa
   const hasBuilders = (): boolean => (listening?.audience.builders.length ?? 0) > 0;
   const isReady = (stream: string): boolean =>
     hasBuilders() || (listening !== undefined && !givesReceipts(stream));
-
-  function bytesUnderWay(): number {
-    let sum = 0;
-    for (const { bytes } of tries) sum += bytes;
-    return sum;
-  }
 
   function onWord({ kwargs }: WampEvent): void {
     const receipt = v.safeParse(receiptMessage, kwargs);
@@ -132,14 +127,14 @@ export function makePublisher({ report, givesReceipts, onAudience }: PublisherPa
       stream,
       seq,
       tag: sealTag(sealed),
-      bytes: sealed.length,
       step,
       isPublished: () => life.at === "published",
     };
     tries.add(mine);
+    bytesUnderWay += sealed.length;
     const receipts = givesReceipts(stream);
     // Without a receipt to wait for, the router's acknowledgement is the end, for which the session has a time of its own.
-    if (receipts) timer = setTimeout(onTimeout, RECEIPT_MS + bytesUnderWay() * RECEIPT_MS_PER_BYTE);
+    if (receipts) timer = setTimeout(onTimeout, RECEIPT_MS + bytesUnderWay * RECEIPT_MS_PER_BYTE);
     try {
       const eligible = current.audience.eligible(stream);
       const [heardBefore] = await Promise.all([
@@ -158,6 +153,7 @@ export function makePublisher({ report, givesReceipts, onAudience }: PublisherPa
     const outcome = await settled;
     clearTimeout(timer);
     tries.delete(mine);
+    bytesUnderWay -= sealed.length;
     if (outcome.kind === "received") {
       passedAt.set(stream, performance.now());
       report("received", { delivery, stream, seq });
