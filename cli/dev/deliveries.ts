@@ -12,7 +12,7 @@ interface Passing {
   readonly built: string[];
 }
 
-/** Deliveries that may be under way at a time and still get their line: those of a busy hour. */
+/** Deliveries under way that get their line, the last that began: those of a busy hour. Some never end. */
 const MOST = 1000;
 
 /** Takes note of the events of all parts; those of deliveries that began before are told by their builds alone. */
@@ -32,7 +32,9 @@ export function makeDeliveries(say: (line: string) => void): { note(event: PartE
       const one = passing.get(delivery) ?? { from: event, about: aboutOf(event), builds: 1, built: [] };
       if (topic !== undefined) one.about = aboutOf(event);
       if (step === "received" || step === "drained") {
-        if (passing.size < MOST) passing.set(delivery, one);
+        passing.set(delivery, one);
+        const [oldest] = passing.keys();
+        if (oldest !== undefined && passing.size > MOST) passing.delete(oldest);
       } else if (step === "stored" && event["duplicate"] === true) {
         end(delivery, step, at, one, "duplicate: this body is stored already");
       } else if (step === "opened") {

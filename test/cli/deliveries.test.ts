@@ -71,6 +71,23 @@ it("the same body again is told as what it is", () => {
   ]);
 });
 
+it("the thousand that began last have their whole line, whatever never ended before", () => {
+  const said: string[] = [];
+  const { note } = makeDeliveries((line) => said.push(line));
+  const guid = (index: number) => `${index}`.padStart(8, "0") + GUID.slice(8);
+  const all = Array.from({ length: 1001 }, (_, index) => guid(index));
+  for (const delivery of all)
+    note({ event: "received", at: START, delivery, topic: "webhook.github.push", stream: "builder", seq: 7 });
+  for (const delivery of [all[0], all[1], all.at(-1)])
+    note({ event: "built", at: START + 412, delivery, ...built("docs") });
+  const line = "built     push builder-7";
+  expect(said).toEqual([
+    "built      00000000…   docs exit 0",
+    `${line} 00000001…   received → built 412 ms   docs exit 0`,
+    `${line} 00001000…   received → built 412 ms   docs exit 0`,
+  ]);
+});
+
 it("what is no delivery's has no line", () => {
   expect(saidOf([0, "listening", { delivery: undefined }])).toEqual([]);
 });
