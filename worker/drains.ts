@@ -147,9 +147,9 @@ export class Drains {
   ring(): void {
     this.#alarm.rang();
     const now = Date.now();
+    // First, since a full store has no room for what follows.
+    const more = this.#purge(now);
     try {
-      // First, since a full store has no room for what follows.
-      const more = this.#stream.recipient && this.#stream.sql.purge(now - this.#stream.recipient.retentionMs);
       for (const [socket, since] of this.#sockets.unproven())
         if (since + PROVE_MS <= now) this.#close(socket, CLOSE.silent, "not proven in time");
       for (const [socket, { relay }] of this.#leases.silent(now)) {
@@ -164,6 +164,17 @@ export class Drains {
     } catch (error) {
       this.#stream.report("error", { ...describeError(error), stream: this.#stream.name });
       this.#alarm.arm(now + PURGE_PAUSE_MS);
+    }
+  }
+
+  /** Whether there is more. That it fails must not keep the events of a silent relay from the others. */
+  #purge(now: number): boolean {
+    const { sql, recipient, name, report } = this.#stream;
+    try {
+      return recipient !== undefined && sql.purge(now - recipient.retentionMs);
+    } catch (error) {
+      report("error", { ...describeError(error), stream: name });
+      return false;
     }
   }
 

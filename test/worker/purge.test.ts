@@ -91,6 +91,24 @@ describe("a done event", () => {
     expect(await seqs()).toEqual([2, 3]);
   });
 
+  it("that cannot go stays, and a silent relay loses its events to another all the same", async () => {
+    for (let count = 0; count < 3; count += 1) await deliver();
+    const one = await RelaySocket.open("relay-one");
+    const [first] = await one.drain(3);
+    await one.done(1, receiptFor(first));
+    await execInOutbox(
+      "CREATE TRIGGER stuck BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END",
+    );
+    letPass(8 * DAY_MS);
+    const two = await RelaySocket.open("relay-two");
+    two.send({ type: "credit", events: 3 });
+    await runDurableObjectAlarm(outbox());
+    expect((await two.events(2)).map(({ seq }) => seq)).toEqual([2, 3]);
+    expect((await one.closed).code).toBe(4408);
+    expect(await seqs()).toEqual([1, 2, 3]);
+    expect(await alarmIn()).toBeLessThanOrEqual(HOUR_MS);
+  });
+
   it("goes though the object was away when its time came", async () => {
     await deliver();
     await deliver();
