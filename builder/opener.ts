@@ -20,7 +20,7 @@ export function openEvent(
   payload: SealedMessage | undefined,
   keyring: Keyring,
   webhookSecret: string | undefined,
-  requireSignature = false,
+  requireSignature: boolean,
 ): OpenedEvent & { signature: SignatureCheck; shared: Uint8Array } {
   if (!TOPIC.test(topic))
     throw new OnionhookError("ERR_EVENT_URI", "an event came on a topic that is none of GitHub's");

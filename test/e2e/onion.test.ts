@@ -108,7 +108,7 @@ describeWith("tor", "the pipeline through an onion service", () => {
     const arrived = new Map<string, OpenedEvent>();
     const session = await joinAsBuilder(ready.router.onion ?? "", ready.router.socks ?? "");
     await session.subscribe(TOPIC_PREFIX, "prefix", ({ topic, passthru }) => {
-      const opened = openEvent(topic, passthru, keyring, secret);
+      const opened = openEvent(topic, passthru, keyring, secret, false);
       arrived.set(opened.delivery.id, opened);
     });
     try {
