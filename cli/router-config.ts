@@ -4,8 +4,8 @@ import * as v from "valibot";
 import { makeConfig, readConfigFile, type ReadSetting } from "../shared/host/config-file.ts";
 import { readKeyFile } from "../shared/host/key-file.ts";
 import { parseKey } from "../shared/keys.ts";
+import type { PowDefence } from "../shared/tor/add-onion.ts";
 import { parseLocalAddress, type LocalAddress } from "../shared/tor/local-socket.ts";
-import type { PowDefence } from "../shared/tor/onion-service.ts";
 
 export interface RouterFile {
   /** Path of the Crossbar config. */

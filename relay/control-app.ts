@@ -16,12 +16,12 @@ import {
   retryRequest,
   type ShownEvent,
 } from "./control-messages.ts";
+import type { Status } from "./health.ts";
 import { type Journeys, keyOf, makeJourneys } from "./journeys.ts";
 import type { Metrics } from "./metrics.ts";
 import type { Operations } from "./operations.ts";
 import { type EventName, type HeldEvent, QUEUE_STATES, type QueueState } from "./queue.ts";
 import type { Reports } from "./reports.ts";
-import type { Status } from "./health.ts";
 import { watchReports } from "./watch.ts";
 
 export interface ControlParts {

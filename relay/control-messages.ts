@@ -4,9 +4,9 @@
  */
 import * as v from "valibot";
 import { DELIVERY_ID, NAME } from "../shared/delivery.ts";
+import type { Status } from "./health.ts";
 import type { Journey } from "./journeys.ts";
 import { type HeldEvent, QUEUE_STATES } from "./queue.ts";
-import type { Status } from "./health.ts";
 
 /** Events that one request names, at most: each GUID is looked for in all that is held. */
 const MAX_NAMED = 100;

@@ -3,9 +3,9 @@
  * gauges by its status at the time of reading. No label has more values than the relay has streams, hops and codes.
  */
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import type { Status } from "./health.ts";
 import { type Journey, makeJourneys, type Step, STEPS } from "./journeys.ts";
 import type { Reports } from "./reports.ts";
-import type { Status } from "./health.ts";
 import { CIRCUIT_ERRORS } from "./upgrade-outcome.ts";
 
 export interface Metrics {

@@ -32,8 +32,6 @@ import { connectControl, type Control } from "./control.ts";
 import type { LocalAddress } from "./local-socket.ts";
 import { onionAddress } from "./onion-keys.ts";
 
-export type { PowDefence } from "./add-onion.ts";
-
 export interface OnionServiceOptions extends OnionForm {
   /** The control port of the tor that serves it. */
   control: LocalAddress;
