@@ -25,8 +25,8 @@ export interface Audience {
 const MEMBERSHIP = ["on_create", "on_subscribe", "on_unsubscribe", "on_delete"] as const;
 
 /**
- * Watches, through the router's subscription meta API, who listens. `onChange` hears of the state now, and
- * of everything that may have changed it, in order; `cameOne`: somebody subscribed.
+ * Watches, through the router's subscription meta API, who listens. `onChange` hears of the state now, and again after
+ * whatever may have changed it, once for all that came meanwhile; `cameOne`: somebody subscribed.
  *
  * A builder that takes every event subscribes to {@link TOPIC_PREFIX} by prefix; builders that share the work of one
  * recipient subscribe to it as a wildcard, and each stream goes to one of them.
