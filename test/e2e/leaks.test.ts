@@ -127,7 +127,7 @@ describeInNamespaces("relay and builder leak nothing", () => {
             const inVain = linesOf(join(data.path, "logs", `${part}.log`)).filter(
               ({ at, code }) => at > killedAt && code === "ERR_TOR_UNREACHABLE",
             );
-            // Told once, and tried all the while.
+            // Told when it began; that it is tried all the while is keep-trying.test.ts's.
             expect(inVain.length, part).toBeGreaterThan(0);
           }
         });
