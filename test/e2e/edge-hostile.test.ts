@@ -11,7 +11,7 @@ const MIB = 1024 * 1024;
 const ANSWER_MS = 30_000;
 /** BODY_MS of worker/body.ts, and its margin. */
 const SLOW_MS = { least: 18_000, most: 25_000 };
-/** PROVE_MS of worker/outbox.ts, an alarm's delay, and a loaded machine's. */
+/** PROVE_MS of worker/drains.ts, an alarm's delay, and a loaded machine's; test/worker/flood.test.ts has the exact time. */
 const PROVE_MS = { least: 7000, most: 19_000 };
 const TEST_MS = 60_000;
 /**
