@@ -5,7 +5,7 @@
  * integers without end, which they read in quadratic time, dates, errors, sets, records. Most of that is switched on for
  * the whole process (BullMQ uses msgpackr too), so it is kept from them here.
  *
- * What passes, every serializer can write. Only what matters for that is judged; the rest is for the decoders.
+ * What passes, every serializer can write, but for text that JSON has for bytes (serializers.ts). Only what matters for that is judged; the rest is for the decoders.
  * Sources: https://github.com/msgpack/msgpack/blob/master/spec.md, RFC 8949, RFC 8259, WAMP Basic Profile "Serializations".
  */
 import { OnionhookError } from "../errors.ts";

@@ -133,10 +133,9 @@ describe("a frame", () => {
 });
 
 describe("what a serializer", () => {
-  const text = fc.oneof(
-    fc.string({ unit: "binary", maxLength: 40 }),
-    fc.constantFrom('"', "\\", "[".repeat(200)),
-  );
+  const text = fc
+    .oneof(fc.string({ unit: "binary", maxLength: 40 }), fc.constantFrom('"', "\\", "[".repeat(200)))
+    .filter((any) => !isBytesOnJson(any));
   const { value } = fc.letrec<{ value: unknown }>((tie) => ({
     value: fc.oneof(
       { maxDepth: 4, depthSize: "small", withCrossShrink: true },
@@ -177,7 +176,7 @@ describe("what a serializer", () => {
   const bytes = fc.array(fc.oneof(head, fc.nat(255)), { maxLength: 30 });
 
   it.each(ids)(
-    "reads as %s, every serializer writes, and it is of plain values, none of them there twice",
+    "reads as %s, every serializer writes, but JSON its text for bytes, and it is of plain values, none of them there twice",
     (id) => {
       fc.assert(
         fc.property(fc.oneof(mutated(id), bytes.map(Buffer.from)), (frame) => {
@@ -189,13 +188,26 @@ describe("what a serializer", () => {
             return;
           }
           expectPlain(list, new Set());
-          for (const each of serializers) parse(each.id, each.serialize(list));
+          for (const each of serializers) {
+            if (each.id === "json" && holdsTextForBytes(list))
+              expect(() => each.serialize(list)).toThrow(TypeError);
+            else parse(each.id, each.serialize(list));
+          }
         }),
         { numRuns: 1000 },
       );
     },
   );
 });
+
+function isBytesOnJson(value: unknown): boolean {
+  return typeof value === "string" && value.startsWith("\0");
+}
+
+function holdsTextForBytes(value: unknown): boolean {
+  if (typeof value !== "object" || value === null || value instanceof Uint8Array) return isBytesOnJson(value);
+  return Object.values(value).some(holdsTextForBytes);
+}
 
 function expectPlain(value: unknown, seen: Set<object>): void {
   if (typeof value !== "object" || value === null) return;
