@@ -8,7 +8,7 @@ import { createPostgresBackend, createRedisBackend, withBackend } from "bullmq";
 import nacl from "tweetnacl";
 import { parseConfig as parseBuilder } from "../builder/config.ts";
 import { parseConfig as parseRelay } from "../relay/config.ts";
-import { openQueue } from "../relay/queue-open.ts";
+import { openQueue } from "../relay/queue/open.ts";
 import { CRYPTOBOX } from "../shared/cryptobox.ts";
 import { readConfigFile } from "../shared/host/config-file.ts";
 import { Passthru } from "../shared/wamp/passthru.ts";

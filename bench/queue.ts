@@ -9,10 +9,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { Queue, Worker, createPostgresBackend, createRedisBackend, type IQueueBackend } from "bullmq";
-import { keepOpen } from "../relay/embedded-database.ts";
-import { asPool, openPostgresIn } from "../relay/embedded-postgres.ts";
-import type { DeliveryQueue, QueuedEvent } from "../relay/queue.ts";
-import { openQueue } from "../relay/queue-open.ts";
+import { keepOpen } from "../relay/queue/embedded-database.ts";
+import { asPool, openPostgresIn } from "../relay/queue/embedded-postgres.ts";
+import type { DeliveryQueue, QueuedEvent } from "../relay/queue/queue.ts";
+import { openQueue } from "../relay/queue/open.ts";
 import { startPostgres } from "../test/helpers/postgres.ts";
 import { startRedis } from "../test/helpers/redis.ts";
 

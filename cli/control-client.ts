@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { type IncomingMessage, request } from "node:http";
 import { join, resolve } from "node:path";
 import * as v from "valibot";
-import { errorAnswer } from "../relay/control-messages.ts";
+import { errorAnswer } from "../relay/control/messages.ts";
 import { errnoCode, OnionhookError } from "../shared/errors.ts";
 import { checkConfig, readConfigFile } from "../shared/host/config-file.ts";
 import { type Call, type Option, text } from "./command.ts";

@@ -1,7 +1,7 @@
 import * as v from "valibot";
-import { eventsAnswer, LISTED_STATES, MAX_LISTED, type ShownEvent } from "../relay/control-messages.ts";
+import { eventsAnswer, LISTED_STATES, MAX_LISTED, type ShownEvent } from "../relay/control/messages.ts";
 import { keyOf } from "../relay/journeys.ts";
-import type { HeldEvent } from "../relay/queue.ts";
+import type { HeldEvent } from "../relay/queue/queue.ts";
 import { OnionhookError } from "../shared/errors.ts";
 import { type Call, type Command, EXIT, required, text } from "./command.ts";
 import { makeControlClient, RELAY_OPTIONS } from "./control-client.ts";

@@ -1,6 +1,6 @@
 import { mkdirSync } from "node:fs";
 import { parseConfig } from "../relay/config.ts";
-import { openQueue } from "../relay/queue-open.ts";
+import { openQueue } from "../relay/queue/open.ts";
 import { runRelay } from "../relay/relay.ts";
 import { makeStatus } from "../relay/status.ts";
 import { readConfigFile } from "../shared/host/config-file.ts";

@@ -1,5 +1,5 @@
 import { createInterface } from "node:readline/promises";
-import { countAnswer, type ReplayRequest } from "../relay/control-messages.ts";
+import { countAnswer, type ReplayRequest } from "../relay/control/messages.ts";
 import { DELIVERY_ID, NAME } from "../shared/delivery.ts";
 import { OnionhookError } from "../shared/errors.ts";
 import { type Call, type Command, EXIT, text } from "./command.ts";

@@ -1,4 +1,4 @@
-import { countAnswer, EVENT_ID, RETRIED_STATES } from "../relay/control-messages.ts";
+import { countAnswer, EVENT_ID, RETRIED_STATES } from "../relay/control/messages.ts";
 import { OnionhookError } from "../shared/errors.ts";
 import { type Command, EXIT } from "./command.ts";
 import { makeControlClient, RELAY_OPTIONS } from "./control-client.ts";

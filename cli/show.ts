@@ -1,4 +1,4 @@
-import { eventsAnswer, type ShownEvent } from "../relay/control-messages.ts";
+import { eventsAnswer, type ShownEvent } from "../relay/control/messages.ts";
 import { type Journey, keyOf, STEPS } from "../relay/journeys.ts";
 import { span } from "../relay/health.ts";
 import { OnionhookError } from "../shared/errors.ts";

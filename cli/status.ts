@@ -1,4 +1,4 @@
-import { statusAnswer } from "../relay/control-messages.ts";
+import { statusAnswer } from "../relay/control/messages.ts";
 import type { Status } from "../relay/health.ts";
 import type { HopStatus } from "../relay/status.ts";
 import { type Command, EXIT } from "./command.ts";

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { describeError } from "../shared/errors.ts";
 import type { Report } from "../shared/report.ts";
 import { CANARY_TOPIC } from "../shared/topic.ts";
-import type { OpenDrain } from "./drain-connection.ts";
+import type { OpenDrain } from "./drain/connection.ts";
 
 export interface Canaries {
   /** Hears every report, and passes on those that are not a canary's. */

@@ -18,7 +18,7 @@
 import { pauseMs, type Pauses } from "../shared/host/backoff.ts";
 import type { Report } from "../shared/report.ts";
 import type { Publisher } from "./publisher.ts";
-import type { Added, DeliveryQueue, QueuedEvent } from "./queue.ts";
+import type { Added, DeliveryQueue, QueuedEvent } from "./queue/queue.ts";
 
 export interface Intake {
   /** An event came from the edge, perhaps not for the first time. */

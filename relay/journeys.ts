@@ -2,7 +2,7 @@
  * The ways of the last events that passed this relay, kept in memory only: what `show` tells of an event that is done,
  * and what latencies are measured from. The queue and the edge know what is undone; this knows when things happened.
  */
-import type { EventName } from "./queue.ts";
+import type { EventName } from "./queue/queue.ts";
 
 /** What an event goes through here, in order; each is the name of a report. `queued` is left out when all goes well. */
 export const STEPS = ["drained", "queued", "published", "received", "accepted"] as const;

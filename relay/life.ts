@@ -22,7 +22,7 @@
  *
  * ¹ `publishing` or `published`. Any other input changes nothing.
  */
-import type { Tries } from "./queue.ts";
+import type { Tries } from "./queue/queue.ts";
 
 export type Life =
   | { readonly at: "held" }

@@ -6,7 +6,7 @@ import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { Status } from "./health.ts";
 import { type Journey, makeJourneys, type Step, STEPS } from "./journeys.ts";
 import type { Reports } from "./reports.ts";
-import { CIRCUIT_ERRORS } from "./upgrade-outcome.ts";
+import { CIRCUIT_ERRORS } from "./drain/upgrade-outcome.ts";
 
 export interface Metrics {
   /** What a scrape is answered with. @param status undefined when it could not be had. */

@@ -1,12 +1,12 @@
 /**
- * What an operator may ask of a running relay: the port behind the control API (`control.ts`).
+ * What an operator may ask of a running relay: the port behind the control API (`control/control.ts`).
  */
 import type { Selection } from "../shared/drain.ts";
 import { OnionhookError } from "../shared/errors.ts";
-import type { DrainClient } from "./drain-client.ts";
-import type { OpenDrain } from "./drain-connection.ts";
+import type { DrainClient } from "./drain/client.ts";
+import type { OpenDrain } from "./drain/connection.ts";
 import { judge, type Status } from "./health.ts";
-import { type DeliveryQueue, type HeldEvent, QUEUE_STATES, type QueueState } from "./queue.ts";
+import { type DeliveryQueue, type HeldEvent, QUEUE_STATES, type QueueState } from "./queue/queue.ts";
 import type { QueueStatus, StatusKeeper } from "./status.ts";
 
 /** Which events to send again. */

@@ -9,7 +9,7 @@ import { Passthru } from "../shared/wamp/passthru.ts";
 import type { WampEvent, WampSession } from "../shared/wamp/session.ts";
 import { type Audience, watchAudience } from "./audience.ts";
 import { type Life, type LifeInput, RECEIPT_MS, stepLife } from "./life.ts";
-import type { EventName, Outcome, QueuedEvent, Tries } from "./queue.ts";
+import type { EventName, Outcome, QueuedEvent, Tries } from "./queue/queue.ts";
 
 export interface Publisher {
   /** Publishes an event and sees it through to its outcome. Never rejects. */

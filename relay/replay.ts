@@ -13,8 +13,8 @@ import { REPLAY_PROCEDURE } from "../shared/topic.ts";
 import { sealedSession } from "../shared/wamp/sealed-session.ts";
 import type { WampSession } from "../shared/wamp/session.ts";
 import { ErrorReply } from "../shared/wamp/wamp-error.ts";
-import type { DrainClient } from "./drain-client.ts";
-import type { DeliveryQueue } from "./queue.ts";
+import type { DrainClient } from "./drain/client.ts";
+import type { DeliveryQueue } from "./queue/queue.ts";
 
 export interface ReplayParts {
   readonly queue: Pick<DeliveryQueue, "retry" | "find">;

@@ -1,6 +1,6 @@
 /** How the relay is: a pure fold over its reports. `health.ts` judges it. */
 import { keyOf } from "./journeys.ts";
-import type { QueueState } from "./queue.ts";
+import type { QueueState } from "./queue/queue.ts";
 
 export interface HopStatus {
   readonly hop: "edge" | "router" | "builder";

@@ -14,7 +14,7 @@ import { retry } from "../../cli/retry.ts";
 import { show } from "../../cli/show.ts";
 import { status } from "../../cli/status.ts";
 import { parseConfig } from "../../relay/config.ts";
-import { startControl } from "../../relay/control.ts";
+import { startControl } from "../../relay/control/control.ts";
 import { makeMetrics } from "../../relay/metrics.ts";
 import { makeReports } from "../../relay/reports.ts";
 import type { Report } from "../../shared/report.ts";

@@ -1,6 +1,6 @@
 /** A builder at a test's router that answers each event as the test says. */
 import { sealTag } from "../../shared/cryptobox.ts";
-import type { QueuedEvent } from "../../relay/queue.ts";
+import type { QueuedEvent } from "../../relay/queue/queue.ts";
 import { RECEIPT_TOPIC, TOPIC_PREFIX } from "../../shared/topic.ts";
 import type { WampSession } from "../../shared/wamp/session.ts";
 import type { Testbed } from "../router/testbed.ts";

@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { type Canaries, type CanaryParts, startCanaries } from "../../relay/canary.ts";
-import type { OpenDrain } from "../../relay/drain-connection.ts";
+import type { OpenDrain } from "../../relay/drain/connection.ts";
 import { OnionhookError } from "../../shared/errors.ts";
 import { CANARY_TOPIC } from "../../shared/topic.ts";
-import { scriptedDrain } from "./open-drain.ts";
+import { scriptedDrain } from "./drain/open-drain.ts";
 
 const EVERY_MS = 100;
 /** Long enough that no canary is lost unless a test waits for it. */

@@ -3,11 +3,11 @@
  * it is done, and sends what is not done again on a new connection, as docs/protocol.md §3 says.
  */
 import type { WebSocket } from "ws";
-import type { QueuedEvent } from "../../relay/queue.ts";
+import type { QueuedEvent } from "../../relay/queue/queue.ts";
 import type { ToEdge } from "../../shared/drain.ts";
 import { CANARY_TOPIC } from "../../shared/topic.ts";
 import { plainEvent } from "./builder-peer.ts";
-import { type FrontDoor, sendTo, startFrontDoor } from "./front-door.ts";
+import { type FrontDoor, sendTo, startFrontDoor } from "./drain/front-door.ts";
 
 export interface FakeEdge {
   readonly url: string;

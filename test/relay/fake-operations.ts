@@ -1,7 +1,7 @@
 /** An `Operations` of events in memory, for what stands on that port. */
 import { judge } from "../../relay/health.ts";
 import type { Operations, ReplayWish } from "../../relay/operations.ts";
-import { type HeldEvent, QUEUE_STATES, type QueueState } from "../../relay/queue.ts";
+import { type HeldEvent, QUEUE_STATES, type QueueState } from "../../relay/queue/queue.ts";
 import { makeStatus, type StatusKeeper } from "../../relay/status.ts";
 
 export interface FakeOperations extends Operations {

@@ -1,9 +1,9 @@
 /**
  * An intake between a queue and a publisher that do what a test says, when it says so. The queue is the port's two
- * members over a list: how a real one keeps events is its contract's business (`queue.contract.ts`).
+ * members over a list: how a real one keeps events is its contract's business (`queue/queue.contract.ts`).
  */
 import { type Intake, makeIntake } from "../../relay/intake.ts";
-import type { Added, EventName, Outcome, QueuedEvent } from "../../relay/queue.ts";
+import type { Added, EventName, Outcome, QueuedEvent } from "../../relay/queue/queue.ts";
 
 export interface Publishing {
   readonly event: QueuedEvent;

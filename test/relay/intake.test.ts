@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import type { Outcome, QueuedEvent } from "../../relay/queue.ts";
+import type { Outcome, QueuedEvent } from "../../relay/queue/queue.ts";
 import { event, type IntakeWorld, makeIntakeWorld, nameOf } from "./intake-world.ts";
 
 const received: Outcome = { kind: "received", receipt: "AAAA" };

@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type Life, type LifeInput, MAX_SPENT, RECEIPT_MS, stepLife } from "../../relay/life.ts";
-import type { Tries } from "../../relay/queue.ts";
+import type { Tries } from "../../relay/queue/queue.ts";
 
 const fresh: Tries = { started: 0, spent: 0 };
 const lastTry: Tries = { started: MAX_SPENT - 1, spent: MAX_SPENT - 1 };

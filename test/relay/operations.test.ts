@@ -1,11 +1,11 @@
 import { describe, expect, it } from "vitest";
-import type { OpenDrain } from "../../relay/drain-connection.ts";
+import type { OpenDrain } from "../../relay/drain/connection.ts";
 import { makeOperations } from "../../relay/operations.ts";
-import type { DeliveryQueue, HeldEvent } from "../../relay/queue.ts";
+import type { DeliveryQueue, HeldEvent } from "../../relay/queue/queue.ts";
 import { makeStatus } from "../../relay/status.ts";
 import { OnionhookError } from "../../shared/errors.ts";
 import { heldEvent } from "./fake-operations.ts";
-import { scriptedDrain } from "./open-drain.ts";
+import { scriptedDrain } from "./drain/open-drain.ts";
 
 const away = new OnionhookError("ERR_QUEUE_UNREACHABLE", "the store is away", { retryable: true });
 

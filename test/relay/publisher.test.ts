@@ -1,7 +1,7 @@
 /** At our own router, with builders that answer, refuse, are silent or leave. */
 import { afterEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import { makePublisher, type Publisher } from "../../relay/publisher.ts";
-import type { Outcome } from "../../relay/queue.ts";
+import type { Outcome } from "../../relay/queue/queue.ts";
 import { sealTag } from "../../shared/cryptobox.ts";
 import { OnionhookError } from "../../shared/errors.ts";
 import type { WampSession } from "../../shared/wamp/session.ts";

@@ -6,8 +6,8 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import type { RelayConfig } from "../../relay/config.ts";
-import { openQueue } from "../../relay/queue-open.ts";
-import type { DeliveryQueue } from "../../relay/queue.ts";
+import { openQueue } from "../../relay/queue/open.ts";
+import type { DeliveryQueue } from "../../relay/queue/queue.ts";
 import { runRelay } from "../../relay/relay.ts";
 import { CRYPTOBOX } from "../../shared/cryptobox.ts";
 import { openPayload, sealPayload } from "../../shared/sealed-payload.ts";
@@ -16,7 +16,7 @@ import { startTestbed, type Testbed } from "../router/testbed.ts";
 import { join as joinRouter, seedOf, urlOf } from "../shared/wamp/joined.ts";
 import { plainEvent, receipt, refusal, silence, startBuilderPeer } from "./builder-peer.ts";
 import { type FakeEdge, startFakeEdge } from "./fake-edge.ts";
-import { range } from "./queue-watch.ts";
+import { range } from "./queue/watch.ts";
 
 /** Milliseconds, on a machine with much else to do: less than any pause after which things would come by themselves. */
 const AT_ONCE_MS = 9000;

@@ -2,7 +2,7 @@
 import * as fc from "fast-check";
 import nacl from "tweetnacl";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
-import type { OpenDrain } from "../../relay/drain-connection.ts";
+import type { OpenDrain } from "../../relay/drain/connection.ts";
 import { serveReplay } from "../../relay/replay.ts";
 import { encodeBase64 } from "../../shared/bytes.ts";
 import { CRYPTOBOX } from "../../shared/cryptobox.ts";
@@ -20,7 +20,7 @@ import { join } from "../shared/wamp/joined.ts";
 import { startPeer } from "../shared/wamp/keyring-peer.ts";
 import { startWorld } from "../shared/wamp/keyring-world.ts";
 import { heldEvent } from "./fake-operations.ts";
-import { scriptedDrain } from "./open-drain.ts";
+import { scriptedDrain } from "./drain/open-drain.ts";
 
 const PROCEDURE = "webhook.replay";
 const ID = "7f6c1f0e-3b0a-4c64-9d39-1d2a0b6b9c11";
