@@ -89,7 +89,7 @@ const WAKE_READS = 4;
 /** `PURGE_BATCH` and `PURGE_PAUSE_MS` of the outbox: once an hour, and at once again while a batch is full. */
 const PURGED_AT_ONCE = 500;
 const PURGES = 24;
-/** What test/worker/outbox-sql.test.ts allows an alarm; more where undone events stand before done ones. */
+/** What test/worker/outbox/sql.test.ts allows an alarm; more where undone events stand before done ones. */
 const ALARM_READS = 1020;
 
 /** Assumed: Tor's circuits break, and Cloudflare updates its machines. */

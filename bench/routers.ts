@@ -7,7 +7,7 @@ import { createInterface } from "node:readline";
 import { startCrossbar } from "../test/helpers/crossbar.ts";
 import { dataFolder } from "../test/helpers/dev.ts";
 import { ROOT } from "../test/helpers/peers.ts";
-import { endProcess, freePort } from "../test/helpers/redis.ts";
+import { endProcess, freePort } from "../test/helpers/server-process.ts";
 import { type KeyPair, newKeyPair } from "../test/router/raw-client.ts";
 import { childrenOf, cpuOf, residentOf } from "./proc.ts";
 

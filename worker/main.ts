@@ -3,7 +3,7 @@ import type { Settings } from "./config.ts";
 import { Outbox } from "./outbox.ts";
 import { LARGE_BYTES } from "./take.ts";
 import { printReport } from "./print-report.ts";
-import { type ReconcileEnv, Reconciler, reconcileHooks } from "./reconciler.ts";
+import { type ReconcileEnv, Reconciler, reconcileHooks } from "./reconcile/reconciler.ts";
 
 export { Outbox, Reconciler };
 

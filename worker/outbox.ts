@@ -2,16 +2,16 @@ import { DurableObject } from "cloudflare:workers";
 import { SEAL_OVERHEAD_BYTES } from "../shared/cryptobox.ts";
 import { describeError } from "../shared/errors.ts";
 import { draftEvent, replaceLeadingNul } from "../shared/event.ts";
-import { Alarm } from "./alarm.ts";
+import { Alarm } from "./outbox/alarm.ts";
 import { configOf, type Settings } from "./config.ts";
-import { DrainSockets } from "./drain-sockets.ts";
-import { Drains } from "./drains.ts";
+import { DrainSockets } from "./drain/sockets.ts";
+import { Drains } from "./drain/drains.ts";
 import { openKeyring } from "./keyring.ts";
-import { openOutboxSql } from "./outbox-sql.ts";
+import { openOutboxSql } from "./outbox/sql.ts";
 import { printReport } from "./print-report.ts";
 import { recipientOf } from "./recipient.ts";
-import { isLost, reportStored, storeEvent } from "./store.ts";
-import type { Stream } from "./stream.ts";
+import { isLost, reportStored, storeEvent } from "./outbox/store.ts";
+import type { Stream } from "./outbox/stream.ts";
 import { fill, LARGE_BYTES, parseTake, type TakeCall, type Taken, type TakeRequest } from "./take.ts";
 
 /**

@@ -7,8 +7,8 @@ import nacl from "tweetnacl";
 import { concatBytes } from "../../shared/bytes.ts";
 import { encodeEvent } from "../../shared/event.ts";
 import { configOf, type Settings } from "../../worker/config.ts";
-import { type Webhook, withWebhook } from "../../worker/github.ts";
-import { openOutboxSql } from "../../worker/outbox-sql.ts";
+import { type Webhook, withWebhook } from "../../worker/webhook/github.ts";
+import { openOutboxSql } from "../../worker/outbox/sql.ts";
 import { keysFor } from "../../worker/recipient.ts";
 
 interface Env extends Settings {

@@ -1,6 +1,6 @@
 /** The edge's storage alone: what comes is kept as it is, unverified and unsealed. */
 import { DurableObject } from "cloudflare:workers";
-import { openOutboxSql } from "../../worker/outbox-sql.ts";
+import { openOutboxSql } from "../../worker/outbox/sql.ts";
 
 interface Env {
   OUTBOX: DurableObjectNamespace<Outbox>;

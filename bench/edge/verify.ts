@@ -1,6 +1,6 @@
 /** The edge without its outbox: it verifies and scans a delivery, and forgets it. */
 import { configOf, type Settings } from "../../worker/config.ts";
-import { withWebhook } from "../../worker/github.ts";
+import { withWebhook } from "../../worker/webhook/github.ts";
 
 export default {
   fetch: (request, env) =>

@@ -18,7 +18,7 @@ import { sharedKey } from "../../shared/shared-key.ts";
 import { RECEIPT_TOPIC, REPLAY_PROCEDURE } from "../../shared/topic.ts";
 import { Passthru } from "../../shared/wamp/passthru.ts";
 import { joinWamp, type WampSession } from "../../shared/wamp/session.ts";
-import { eventually } from "../helpers/dev.ts";
+import { eventually } from "../helpers/until.ts";
 import type { KeyPair } from "../router/raw-client.ts";
 import { startTestbed, type Testbed } from "../router/testbed.ts";
 import { fillDisk, MAY_MOUNT, mountSmallDisk } from "./small-disk.ts";

@@ -7,7 +7,8 @@ import { endLeftover, runCommand } from "../../builder/run-command.ts";
 import { type Rule } from "../../builder/rules.ts";
 import { startRunner } from "../../builder/runner.ts";
 import { isAlive, processStart } from "../../shared/host/process-start.ts";
-import { eventually, processesNaming } from "../helpers/dev.ts";
+import { processesNaming } from "../helpers/dev.ts";
+import { eventually } from "../helpers/until.ts";
 import { someEvent } from "./some-event.ts";
 
 const PAYLOAD = JSON.stringify({

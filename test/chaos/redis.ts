@@ -2,7 +2,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync } from "node:fs";
-import { freePort, untilListening } from "../helpers/redis.ts";
+import { freePort, untilListening } from "../helpers/server-process.ts";
 
 export interface RedisVictim {
   url: string;

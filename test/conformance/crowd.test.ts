@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { eventually } from "../helpers/dev.ts";
+import { eventually } from "../helpers/until.ts";
 import { RawClient } from "../router/raw-client.ts";
 import { openHandles, residentBytes } from "./router-process.ts";
 import { KEYS, startOurs, type OurRouter } from "./routers.ts";

@@ -1,6 +1,6 @@
 import { connect, type Socket } from "node:net";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { eventually } from "../helpers/dev.ts";
+import { eventually } from "../helpers/until.ts";
 import { RawClient } from "../router/raw-client.ts";
 import { startHealthyPair } from "./healthy-pair.ts";
 import { encode, TEXT, upgradeRequest, writeFrame } from "./raw-socket.ts";

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { SerializerId } from "../../shared/wamp/serializers.ts";
-import { eventually } from "../helpers/dev.ts";
+import { eventually } from "../helpers/until.ts";
 import { RawClient } from "../router/raw-client.ts";
 import { peakBytes, residentBytes } from "./router-process.ts";
 import { KEYS, startOurs, type Authid, type OurRouter } from "./routers.ts";

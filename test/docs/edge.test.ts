@@ -29,8 +29,11 @@ const refusalCodes = [...read("worker/refusal.ts").matchAll(/^ {2}(ERR_[A-Z_]+):
 );
 
 /** All of the edge, but for reconciliation, whose codes stand in docs/reconciliation.md. */
-const edgeSource = readdirSync(new URL("../../worker/", import.meta.url))
-  .filter((name) => name.endsWith(".ts") && !/^(?:reconcile|github-api)/.test(name))
+const edgeSource = readdirSync(new URL("../../worker/", import.meta.url), {
+  recursive: true,
+  encoding: "utf8",
+})
+  .filter((name) => name.endsWith(".ts") && !name.startsWith("reconcile/"))
   .map((name) => read(`worker/${name}`))
   .join("\n");
 
@@ -48,8 +51,8 @@ describe("docs/edge.md, Refusals", () => {
 
 describe("docs/edge.md, Refused receipts", () => {
   it("has every code that a frame `refused` may have", () => {
-    const finish = read("worker/drain-surroundings.ts");
-    const check = read("worker/receipt-check.ts");
+    const finish = read("worker/drain/surroundings.ts");
+    const check = read("worker/drain/receipt-check.ts");
     const sent = new Set([...codesIn(finish), ...codesIn(check), ...codesIn(receiptSource)]);
     expect(sent.size).toBeGreaterThan(3);
     expect(new Set(rows("Refused receipts").map(([code]) => code))).toEqual(sent);

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { writeFileSync } from "node:fs";
 import { encodeUtf8 } from "../../shared/bytes.ts";
-import { eventually } from "../helpers/dev.ts";
+import { eventually } from "../helpers/until.ts";
 import type { Part } from "../helpers/part.ts";
 import { type Rig, startRig } from "../helpers/rig.ts";
 

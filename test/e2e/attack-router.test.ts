@@ -9,7 +9,8 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { WebSocketServer, type WebSocket } from "ws";
 import { serializers, subprotocol } from "../../shared/wamp/serializers.ts";
 import { keyFile } from "../../cli/key-set.ts";
-import { type DevEvent, eventually } from "../helpers/dev.ts";
+import { type DevEvent } from "../helpers/dev.ts";
+import { eventually } from "../helpers/until.ts";
 import { type Part, said } from "../helpers/part.ts";
 import { type Rig, startRig } from "../helpers/rig.ts";
 

@@ -13,7 +13,7 @@ import { clientAuthPublicKey, onionAddress } from "../../shared/tor/onion-keys.t
 import { makePrivateNetwork, type PrivateNetwork } from "../../shared/tor/private-network.ts";
 import { dial } from "../../shared/tor/socks.ts";
 import { type Crossbar, startCrossbar } from "../helpers/crossbar.ts";
-import { eventually } from "../helpers/dev.ts";
+import { eventually } from "../helpers/until.ts";
 import type { Part } from "../helpers/part.ts";
 import { describeWith, ROOT } from "../helpers/peers.ts";
 import { type Rig, startRig } from "../helpers/rig.ts";

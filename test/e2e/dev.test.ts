@@ -7,7 +7,8 @@ import { afterEach, describe, expect, it } from "vitest";
 import { post } from "../../cli/send.ts";
 import { encodeUtf8 } from "../../shared/bytes.ts";
 import { readSecretFile } from "../../shared/host/key-file.ts";
-import { dataFolder, type Dev, eventually, processesNaming, startDev } from "../helpers/dev.ts";
+import { dataFolder, type Dev, processesNaming, startDev } from "../helpers/dev.ts";
+import { eventually } from "../helpers/until.ts";
 import { ROOT } from "../helpers/peers.ts";
 
 /** Everything here is the same with and without Tor; without, it takes seconds. test/e2e/onion.test.ts has Tor. */

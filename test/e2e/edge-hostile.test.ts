@@ -9,13 +9,13 @@ import { type Edge, type HttpAnswer, type HttpConnection, startEdge } from "../h
 const MIB = 1024 * 1024;
 /** For what the edge answers at once; ten bodies of 25 MiB take a loaded machine seconds. */
 const ANSWER_MS = 30_000;
-/** BODY_MS of worker/body.ts, and its margin. */
+/** BODY_MS of worker/webhook/body.ts, and its margin. */
 const SLOW_MS = { least: 18_000, most: 25_000 };
-/** PROVE_MS of worker/drains.ts, an alarm's delay, and a loaded machine's; test/worker/flood.test.ts has the exact time. */
+/** PROVE_MS of worker/drain/drains.ts, an alarm's delay, and a loaded machine's; test/worker/drain/flood.test.ts has the exact time. */
 const PROVE_MS = { least: 7000, most: 19_000 };
 const TEST_MS = 60_000;
 /**
- * Ten bodies of 25 MiB at once. An isolate may hold 40 MiB of bodies (worker/body.ts); the rest is what is on its way
+ * Ten bodies of 25 MiB at once. An isolate may hold 40 MiB of bodies (worker/webhook/body.ts); the rest is what is on its way
  * in the runtime, the runtime itself, and garbage that V8 has not yet collected. All of them at once would take
  * 250 MiB more.
  */

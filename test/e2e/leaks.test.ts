@@ -18,11 +18,11 @@ import {
   dataFolder,
   type Dev,
   type DevEvent,
-  eventually,
   processesNaming,
   type Ready,
   startDev,
 } from "../helpers/dev.ts";
+import { eventually } from "../helpers/until.ts";
 import {
   describeInNamespaces,
   FAR_AWAY,

@@ -5,7 +5,7 @@ import { isDeepStrictEqual } from "node:util";
 import type { SerializerId } from "../../shared/wamp/serializers.ts";
 import { type AutobahnBuilder, startAutobahn } from "../helpers/autobahn.ts";
 import type { Body } from "../helpers/bodies.ts";
-import { eventually } from "../helpers/dev.ts";
+import { eventually } from "../helpers/until.ts";
 import type { Part } from "../helpers/part.ts";
 import type { Rig } from "../helpers/rig.ts";
 

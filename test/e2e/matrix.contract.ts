@@ -10,7 +10,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { encodeUtf8 } from "../../shared/bytes.ts";
 import { serializers, subprotocol } from "../../shared/wamp/serializers.ts";
 import { type Body, examples, paddedPush } from "../helpers/bodies.ts";
-import { eventually } from "../helpers/dev.ts";
+import { eventually } from "../helpers/until.ts";
 import { type Part, said } from "../helpers/part.ts";
 import type { RouterKind } from "../helpers/rig-router.ts";
 import { type Rig, startRig } from "../helpers/rig.ts";

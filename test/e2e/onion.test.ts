@@ -17,7 +17,8 @@ import { joinWamp, type WampSession } from "../../shared/wamp/session.ts";
 import { serializers } from "../../shared/wamp/serializers.ts";
 import { startAutobahn } from "../helpers/autobahn.ts";
 import { type Body, examples, paddedPush } from "../helpers/bodies.ts";
-import { dataFolder, type Dev, eventually, processesNaming, type Ready, startDev } from "../helpers/dev.ts";
+import { dataFolder, type Dev, processesNaming, type Ready, startDev } from "../helpers/dev.ts";
+import { eventually } from "../helpers/until.ts";
 import { describeWith } from "../helpers/peers.ts";
 
 interface Example {

@@ -11,7 +11,8 @@ import { takePort } from "../../cli/dev/ports.ts";
 import { type KeyName, makeKey } from "../../cli/key-set.ts";
 import { localAddressText } from "../../shared/tor/local-socket.ts";
 import { onionAddress } from "../../shared/tor/onion-keys.ts";
-import { type DevEvent, eventually } from "../helpers/dev.ts";
+import { type DevEvent } from "../helpers/dev.ts";
+import { eventually } from "../helpers/until.ts";
 import { ROOT } from "../helpers/peers.ts";
 import { reply, scriptedProxy, type ScriptedProxy } from "../shared/tor/scripted-proxy.ts";
 

@@ -4,7 +4,7 @@
  */
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { type PythonPeer, startPythonPeer } from "../helpers/autobahn.ts";
-import { eventually } from "../helpers/dev.ts";
+import { eventually } from "../helpers/until.ts";
 import { type Part, said } from "../helpers/part.ts";
 import type { Rig, RigOptions } from "../helpers/rig.ts";
 

@@ -52,7 +52,7 @@ describe("the cron trigger", () => {
       wrangler,
       JSON.stringify({
         name: "reconcile",
-        main: join(ROOT, "test", "worker", "reconcile-entry.ts"),
+        main: join(ROOT, "test", "worker", "reconcile", "entry.ts"),
         compatibility_date: COMPATIBILITY_DATE,
       }),
     );
@@ -282,7 +282,7 @@ const config :Workerd.Config = (
   sockets = [ (name = "http", address = "127.0.0.1:0", http = (), service = "trigger") ]
 );
 const edge :Workerd.Worker = (
-  modules = [ (name = "main.js", esModule = embed "bundle/reconcile-entry.js") ],
+  modules = [ (name = "main.js", esModule = embed "bundle/entry.js") ],
   compatibilityDate = "${COMPATIBILITY_DATE}",
   bindings = [ (name = "RECONCILER", durableObjectNamespace = "Reconciler"), ${bindings.join(", ")} ],
   durableObjectNamespaces = [ (className = "Reconciler", uniqueKey = "reconciler", enableSql = true) ],

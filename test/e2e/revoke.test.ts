@@ -5,7 +5,8 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { post } from "../../cli/send.ts";
 import { encodeUtf8 } from "../../shared/bytes.ts";
 import { readSecretFile } from "../../shared/host/key-file.ts";
-import { dataFolder, type Dev, eventually, type Ready, startDev } from "../helpers/dev.ts";
+import { dataFolder, type Dev, type Ready, startDev } from "../helpers/dev.ts";
+import { eventually } from "../helpers/until.ts";
 import { describeWith } from "../helpers/peers.ts";
 
 const PATIENCE_MS = 120_000;

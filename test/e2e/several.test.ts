@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { startAutobahn } from "../helpers/autobahn.ts";
-import { eventually } from "../helpers/dev.ts";
+import { eventually } from "../helpers/until.ts";
 import { describeWith } from "../helpers/peers.ts";
 import { type Part, said } from "../helpers/part.ts";
 import { type Rig, startRig } from "../helpers/rig.ts";

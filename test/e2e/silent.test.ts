@@ -2,7 +2,8 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { dataFolder, type Dev, eventually, startDev } from "../helpers/dev.ts";
+import { dataFolder, type Dev, startDev } from "../helpers/dev.ts";
+import { eventually } from "../helpers/until.ts";
 
 const BOUND_MS = 30_000;
 

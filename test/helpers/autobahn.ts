@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { eventually } from "./dev.ts";
+import { eventually } from "./until.ts";
 import { findPeer, howToGet, ROOT } from "./peers.ts";
 
 export interface AutobahnEvent {

@@ -4,7 +4,6 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { setTimeout as sleep } from "node:timers/promises";
 import { ROOT } from "./peers.ts";
 
 export type DevEvent = { event: string; at: number } & Record<string, unknown>;
@@ -109,13 +108,4 @@ export function processesNaming(text: string): string[] {
       return [];
     }
   });
-}
-
-/** Waits until `condition` holds; fails naming `what` when it does not in time. */
-export async function eventually(what: string, condition: () => boolean, timeoutMs = 30_000): Promise<void> {
-  const end = performance.now() + timeoutMs;
-  while (!condition()) {
-    if (performance.now() > end) throw new Error(`${what}: not so after ${timeoutMs} ms`);
-    await sleep(50);
-  }
 }

@@ -7,7 +7,7 @@
  */
 import { createHmac } from "node:crypto";
 import { createRequire } from "node:module";
-import { shapeFault } from "../../worker/event-shape.ts";
+import { shapeFault } from "../../worker/webhook/event-shape.ts";
 import type { RefusalCode } from "../../worker/refusal.ts";
 
 export interface MutatedRequest {

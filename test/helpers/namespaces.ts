@@ -9,7 +9,7 @@ import { dirname } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { describe, it } from "vitest";
-import { endProcess } from "./redis.ts";
+import { endProcess } from "./server-process.ts";
 
 const CAPTURE = fileURLToPath(new URL("../peers/capture.py", import.meta.url));
 const PRELOAD = new URL("namespace-preload.ts", import.meta.url).href;

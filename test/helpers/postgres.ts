@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { Client } from "pg";
 import { findPeer } from "./peers.ts";
-import { endProcess, freePort, untilListening } from "./redis.ts";
+import { endProcess, freePort, untilListening } from "./server-process.ts";
 
 /** A real PostgreSQL server on loopback, with fsync on. */
 export interface PostgresServer {

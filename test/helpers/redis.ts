@@ -1,11 +1,10 @@
 import { spawn, type ChildProcess } from "node:child_process";
-import { once } from "node:events";
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
-import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
+import { endProcess, freePort, untilListening } from "./server-process.ts";
 
 /** A real `redis-server` on loopback, as durable as a relay needs it. */
 export interface RedisServer {
@@ -113,38 +112,4 @@ async function spawnRedis(dir: string, port: number, settings: readonly string[]
   const server = spawn("redis-server", [...place, ...durable, ...settings], { stdio: "ignore" });
   await untilListening(port);
   return server;
-}
-
-/** A TCP port on loopback that was free a moment ago. */
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  if (address === null || typeof address === "string") throw new TypeError("expected a TCP address");
-  return address.port;
-}
-
-/** Resolves when something accepts connections on loopback; rejects after 20 s. */
-export async function untilListening(port: number): Promise<void> {
-  for (let tries = 0; tries < 400; tries += 1) {
-    const socket = connect(port, "127.0.0.1");
-    const open = await once(socket, "connect").then(
-      () => true,
-      () => false,
-    );
-    socket.destroy();
-    if (open) return;
-    await sleep(50);
-  }
-  throw new Error(`nothing listens on port ${port}`);
-}
-
-/** Ends a process that a test started, and waits until it is gone. */
-export async function endProcess(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const exited = once(child, "exit");
-  child.kill(signal);
-  await exited;
 }

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { takePort } from "../../cli/dev/ports.ts";
 import type { SerializerId } from "../../shared/wamp/serializers.ts";
 import { startCrossbar } from "./crossbar.ts";
-import { eventually } from "./dev.ts";
+import { eventually } from "./until.ts";
 import { type Part, startCommand } from "./part.ts";
 import { ROOT } from "./peers.ts";
 

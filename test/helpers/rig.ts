@@ -11,7 +11,7 @@ import { type KeyName, makeKey, type MadeKey } from "../../cli/key-set.ts";
 import { post } from "../../cli/send.ts";
 import { encodeUtf8 } from "../../shared/bytes.ts";
 import { readSecretFile } from "../../shared/host/key-file.ts";
-import { eventually } from "./dev.ts";
+import { eventually } from "./until.ts";
 import { type Part, startCommand, startPart } from "./part.ts";
 import { ROOT } from "./peers.ts";
 import { REALM, type RigRouter, type RigRouterOptions, startRigRouter } from "./rig-router.ts";

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { vi } from "vitest";
 
 /** Milliseconds. What is awaited takes a few; on a loaded machine anything may take seconds. */
@@ -7,4 +8,17 @@ const POLL_MS = 5;
 /** Waits until `check` no longer throws; then rejects with what it threw last. */
 export function until(check: () => void | Promise<void>): Promise<void> {
   return vi.waitFor(check, { timeout: PATIENCE_MS, interval: POLL_MS });
+}
+
+/** Waits until `condition` holds; fails naming `what` when it does not in time. */
+export async function eventually(
+  what: string,
+  condition: () => boolean,
+  timeoutMs = PATIENCE_MS,
+): Promise<void> {
+  const end = performance.now() + timeoutMs;
+  while (!condition()) {
+    if (performance.now() > end) throw new Error(`${what}: not so after ${timeoutMs} ms`);
+    await sleep(50);
+  }
 }

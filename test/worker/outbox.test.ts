@@ -275,7 +275,7 @@ describe("more than an isolate can hold", () => {
 });
 
 describe("a sealed event", () => {
-  // Padmé leaves no size between these two around 1 MiB; test/worker/outbox-sql.test.ts has the bytes between.
+  // Padmé leaves no size between these two around 1 MiB; test/worker/outbox/sql.test.ts has the bytes between.
   test.for([
     { name: "just fits", body: CHUNK_BYTES - 20_000, blobs: [CHUNK_BYTES - 16_384 + SEAL_OVERHEAD_BYTES] },
     {

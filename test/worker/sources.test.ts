@@ -1,6 +1,6 @@
 import { createExecutionContext } from "cloudflare:test";
 import { describe, expect, it, test, vi } from "vitest";
-import type { Webhook } from "../../worker/github.ts";
+import type { Webhook } from "../../worker/webhook/github.ts";
 import { makeApp } from "../../worker/app.ts";
 import type { Settings } from "../../worker/config.ts";
 import { answerOf, type Delivery, signatureOf, webhookRequest } from "./deliver.ts";

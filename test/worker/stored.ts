@@ -4,7 +4,7 @@ import { env } from "cloudflare:workers";
 import { concatBytes } from "../../shared/bytes.ts";
 import { open } from "../../shared/cryptobox.ts";
 import { decodeEvent, type OpenedEvent } from "../../shared/event.ts";
-import type { Drain, Open } from "../../worker/drain.ts";
+import type { Drain, Open } from "../../worker/drain/machine.ts";
 import { STREAM, shared } from "./parties.ts";
 
 export interface StoredEvent {

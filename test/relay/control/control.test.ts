@@ -12,7 +12,7 @@ import { makeMetrics } from "../../../relay/metrics.ts";
 import { makeReports } from "../../../relay/reports.ts";
 import { watchReports } from "../../../relay/watch.ts";
 import { OnionhookError } from "../../../shared/errors.ts";
-import { freePort } from "../../helpers/redis.ts";
+import { freePort } from "../../helpers/server-process.ts";
 import { type FakeOperations, heldEvent, makeFakeOperations } from "../fake-operations.ts";
 
 interface Answer {

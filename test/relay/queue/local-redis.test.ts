@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { openQueue } from "../../../relay/queue/open.ts";
 import { describeWith } from "../../helpers/peers.ts";
-import { endProcess } from "../../helpers/redis.ts";
+import { endProcess } from "../../helpers/server-process.ts";
 import { until } from "../../helpers/until.ts";
 import { queueContract } from "./queue.contract.ts";
 import { addAll, closeAll, event, put, range, receive, watch, type Place } from "./watch.ts";

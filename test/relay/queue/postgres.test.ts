@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { openQueue } from "../../../relay/queue/open.ts";
 import { startPostgres, type PostgresServer } from "../../helpers/postgres.ts";
-import { freePort } from "../../helpers/redis.ts";
+import { freePort } from "../../helpers/server-process.ts";
 import { describeWith } from "../../helpers/peers.ts";
 import { queueContract } from "./queue.contract.ts";
 import { sharedContract } from "./shared.contract.ts";

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { openQueue } from "../../../relay/queue/open.ts";
-import { freePort, startRedis, type RedisServer } from "../../helpers/redis.ts";
+import { startRedis, type RedisServer } from "../../helpers/redis.ts";
+import { freePort } from "../../helpers/server-process.ts";
 import { describeWith } from "../../helpers/peers.ts";
 import { until } from "../../helpers/until.ts";
 import { queueContract } from "./queue.contract.ts";

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { join } from "node:path";
 import type { Added, DeliveryQueue, Handler, QueuedEvent } from "../../../relay/queue/queue.ts";
 import { openQueue } from "../../../relay/queue/open.ts";
-import { endProcess } from "../../helpers/redis.ts";
+import { endProcess } from "../../helpers/server-process.ts";
 
 /** Where a queue is kept: what `openQueue` needs to find it again. */
 export interface Place {

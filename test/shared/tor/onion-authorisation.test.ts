@@ -14,7 +14,7 @@ import { clientAuthPublicKey, onionAddress } from "../../../shared/tor/onion-key
 import { publishOnionService, type OnionService } from "../../../shared/tor/onion-service.ts";
 import { makePrivateNetwork, type PrivateNetwork } from "../../../shared/tor/private-network.ts";
 import { dial } from "../../../shared/tor/socks.ts";
-import { eventually } from "../../helpers/dev.ts";
+import { eventually } from "../../helpers/until.ts";
 import { describeWith } from "../../helpers/peers.ts";
 import { makeTorSupervisor } from "./tor-supervisor.ts";
 

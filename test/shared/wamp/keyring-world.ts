@@ -8,7 +8,7 @@ import { joinWamp, type WampSession } from "../../../shared/wamp/session.ts";
 import { type SerializerId, serializers } from "../../../shared/wamp/serializers.ts";
 import { startCrossbar } from "../../helpers/crossbar.ts";
 import { describeWith } from "../../helpers/peers.ts";
-import { freePort } from "../../helpers/redis.ts";
+import { freePort } from "../../helpers/server-process.ts";
 import { configJson, EVERYTHING, type Json, PRINCIPALS, TRANSPORT } from "../../router/testbed.ts";
 import { type KeyPair, newKeyPair, RawClient, serializerOf } from "../../router/raw-client.ts";
 
