@@ -15,6 +15,7 @@
  * does not take the end of the connection for that event's fault. It is not on a disk; but a relay that starts anew
  * does not resume its drains, and gets all of it again.
  */
+import { setTimeout as sleep } from "node:timers/promises";
 import { pauseMs, type Pauses } from "../shared/host/backoff.ts";
 import type { Report } from "../shared/report.ts";
 import type { Publisher } from "./publisher.ts";
@@ -131,7 +132,7 @@ export function makeIntake({ queue, publisher, stored, done, report }: IntakePar
       } else {
         // The queue has reported its store; the edge has the events.
         for (const [index, entry] of batch.entries()) entry.at = before[index] ?? "held";
-        await new Promise((resolve) => setTimeout(resolve, pauseMs(tries, STORE_PAUSES)));
+        await sleep(pauseMs(tries, STORE_PAUSES), undefined, { signal: closing.signal }).catch(() => {});
         tries += 1;
       }
     }

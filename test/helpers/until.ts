@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { vi } from "vitest";
 
 /** Milliseconds. What is awaited takes a few; on a loaded machine anything may take seconds. */
@@ -11,14 +10,9 @@ export function until(check: () => void | Promise<void>): Promise<void> {
 }
 
 /** Waits until `condition` holds; fails naming `what` when it does not in time. */
-export async function eventually(
-  what: string,
-  condition: () => boolean,
-  timeoutMs = PATIENCE_MS,
-): Promise<void> {
-  const end = performance.now() + timeoutMs;
-  while (!condition()) {
-    if (performance.now() > end) throw new Error(`${what}: not so after ${timeoutMs} ms`);
-    await sleep(50);
-  }
+export function eventually(what: string, condition: () => boolean, timeoutMs = PATIENCE_MS): Promise<void> {
+  const check = () => {
+    if (!condition()) throw new Error(`${what}: not so after ${timeoutMs} ms`);
+  };
+  return vi.waitFor(check, { timeout: timeoutMs, interval: POLL_MS });
 }

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import * as fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Outcome, QueuedEvent } from "../../relay/queue/queue.ts";
@@ -18,7 +19,18 @@ const names = (events: readonly QueuedEvent[]) => events.map(nameOf);
 const underWay = ({ publishing }: IntakeWorld) => publishing.map((one) => nameOf(one.event));
 const onTheWayIn = ({ adding }: IntakeWorld) => adding.map(({ events }) => names(events));
 
-beforeEach(() => void vi.useFakeTimers());
+// Fake timers do not reach this module.
+vi.mock(import("node:timers/promises"), { spy: true });
+beforeEach(() => {
+  vi.useFakeTimers();
+  vi.mocked(sleep).mockImplementation((ms, value, { signal } = {}) => {
+    const { promise, resolve, reject } = Promise.withResolvers<typeof value>();
+    setTimeout(() => resolve(value), ms);
+    if (signal?.aborted) reject(signal.reason);
+    signal?.addEventListener("abort", () => reject(signal.reason), { once: true });
+    return promise;
+  });
+});
 afterEach(() => void vi.useRealTimers());
 
 describe("what comes from the edge", () => {
@@ -393,8 +405,17 @@ describe("the end", () => {
     world.intake.take(event(1));
     const closed = world.intake.close();
     world.adding[0]?.fail();
-    await vi.advanceTimersByTimeAsync(LONG_MS);
     await closed;
+    expect(world.adding).toEqual([]);
+  });
+
+  it("does not wait until a store that is away would be asked again", async () => {
+    const world = makeIntakeWorld();
+    world.intake.take(event(1));
+    world.adding[0]?.fail();
+    await settle();
+    await world.intake.close();
+    await vi.advanceTimersByTimeAsync(LONG_MS);
     expect(world.adding).toEqual([]);
   });
 });
