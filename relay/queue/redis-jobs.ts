@@ -95,11 +95,12 @@ export function makeRedisJobs(client: Redis | Cluster, backend: IQueueBackend): 
     },
     anyWaiting: async () => (await client.llen(key("wait"))) > 0,
     async remove(ids) {
-      const names = ask(ids.map((id) => ["hget", key(id), "name"]));
-      const removed = await Promise.all(ids.map((id) => backend.remove(id, false)));
-      const known = await names;
+      const [names, removed] = await Promise.all([
+        ask(ids.map((id) => ["hget", key(id), "name"])),
+        Promise.all(ids.map((id) => backend.remove(id, false))),
+      ]);
       return ids
-        .map((id, index) => ({ id, name: known[index], removed: removed[index] === 1 }))
+        .map((id, index) => ({ id, name: names[index], removed: removed[index] === 1 }))
         .filter((job): job is typeof job & { name: string } => job.removed && typeof job.name === "string");
     },
     async forgetSpent(id) {

@@ -79,6 +79,26 @@ export function sharedContract(newPlace: () => Promise<Place>, server: () => Ser
     await until(() => expect(received.map(([seq]) => seq)).toEqual(range(1, 6)));
   }, 60_000);
 
+  test("while the store is away, every call that needs it fails clearly, none unhandled", async () => {
+    const { queue } = await watch(await newPlace(), 1, receive);
+    await addAll(queue, 1, 2);
+    const calls: Record<string, () => Promise<unknown>> = {
+      remove: () => queue.remove("a-stream", 1),
+      received: () => queue.received(),
+      requeue: () => queue.requeue("a-stream", 1, 0),
+      retry: () => queue.retry("a-stream", 1),
+      promote: () => queue.promote(),
+      counts: () => queue.counts(),
+      list: () => queue.list("waiting", 10),
+      find: () => queue.find("a-stream", 1),
+    };
+    await server().kill();
+    for (const [name, call] of Object.entries(calls))
+      await expect(call(), name).rejects.toMatchObject({ code: "ERR_QUEUE_UNREACHABLE", retryable: true });
+    await closeAll();
+    await server().restart();
+  }, 60_000);
+
   test("closing while the store is away is bounded", async () => {
     const { queue } = await watch(await newPlace(), 1, async () => ({ kind: "unavailable" }));
     await put(queue, event(1));
